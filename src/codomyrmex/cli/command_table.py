@@ -1,0 +1,74 @@
+"""Every command there is: where its code lives and one line about it.
+
+The help, the lazy imports and the "next" lines under a failure all read this one table, so that none of
+them can name a command that does not exist. A row costs no import.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command, or a group when `where` is empty; `where` is `module:attribute` below `codomyrmex.cli`."""
+
+    name: str
+    about: str
+    where: str = ""
+
+
+class Section(NamedTuple):
+    """A titled part of the help of the whole program."""
+
+    title: str
+    entries: tuple[Entry, ...]
+
+
+LIST_RUNS = Entry("list", "List runs, newest first", "runs:list_runs")
+PS = Entry("ps", "Show what runs now, and what waits to be resumed", "runs:ps")
+SHOW = Entry("show", "Show one run: its steps, outputs and errors", "runs:show")
+LOGS = Entry("logs", "Show what the steps printed", "logs:logs")
+EXPLAIN = Entry("explain", "Say why something waits, or why it ended as it did", "runs:explain")
+
+DAILY: tuple[Section, ...] = (
+    Section("Start", (Entry("init", "Write a small workflow that runs at once", "init:init"),)),
+    Section("Look", (PS, SHOW, LOGS, EXPLAIN)),
+)
+
+MORE: tuple[Section, ...] = (
+    Section(
+        "More of the same",
+        (
+            Entry("runs", "Runs: all of them, and every verb of one"),
+            Entry("tasks", "The tasks of a run"),
+        ),
+    ),
+    Section(
+        "This installation",
+        (
+            Entry("doctor", "Check this machine and this project", "doctor:doctor"),
+            Entry("config", "The settings that hold here"),
+            Entry("completion", "Print the completion script of a shell", "completion:completion"),
+        ),
+    ),
+)
+
+GROUPS: dict[str, tuple[Entry, ...]] = {
+    "runs": (LIST_RUNS, SHOW, LOGS, EXPLAIN),
+    "tasks": (
+        Entry("list", "List the tasks of a run, in the order of its definition", "tasks:list_tasks"),
+        Entry("show", "Show one task: its action, its attempt, its error", "tasks:show"),
+    ),
+    "config": (Entry("show", "Show the settings that hold here", "config:show"),),
+}
+
+
+def root_entries() -> tuple[Entry, ...]:
+    """Commands and groups of the first level, in the order of the help."""
+    return tuple(entry for section in (*DAILY, *MORE) for entry in section.entries)
+
+
+def exists(*words: str) -> bool:
+    """Whether `codomyrmex WORDS...` is a command."""
+    entries = root_entries() if len(words) == 1 else GROUPS.get(words[0], ())
+    return any(entry.name == words[-1] and (entry.where or len(words) == 1) for entry in entries)

@@ -1,0 +1,88 @@
+"""A run told in plain lines, for logs and pipes: one for each step that ended, a count now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
+
+from codomyrmex.cli.figures import count_text, duration_text
+from codomyrmex.cli.run_follow import Moment
+from codomyrmex.cli.run_text import why_text
+from codomyrmex.cli.status_signs import status_sign
+from codomyrmex.cli.terminal import Terminal, one_line, printable
+from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskView
+
+INTERVAL_S = 5.0
+_MOST_AT_ONCE = 20
+
+
+def ended_line(terminal: Terminal, task: TaskView) -> str:
+    """`✓ build  3.2 s`, `✗ parse[17]  0.3 s  ValueError: no header`."""
+    parts = [f"{status_sign(terminal, task.status)} {one_line(task.name)}", duration_text(task.duration_s)]
+    if task.status != "completed":
+        parts.append(why_text(task))
+    return "  ".join(part for part in parts if part)
+
+
+def worth_a_line(task: TaskView) -> bool:
+    """A step always; an item of a fan-out only when it failed."""
+    return task.index is None or task.status == "failed"
+
+
+def ended_lines(terminal: Terminal, ended: Sequence[TaskView], most: int) -> list[str]:
+    """The lines of those worth one; above `most` the failures and a count."""
+    told = [task for task in ended if worth_a_line(task)]
+    if len(told) <= most:
+        return [ended_line(terminal, task) for task in told]
+    first = ([task for task in told if task.status == "failed"] or told)[:most]
+    rest = count_text(len(told) - len(first), "more step")
+    return [*(ended_line(terminal, task) for task in first), f"{rest} ended"]
+
+
+def said_lines(terminal: Terminal, said: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """What steps printed, each line behind the name of its task."""
+    bar = terminal.paint("│" if terminal.unicode else "|", "dim")
+    for task, line in said:
+        yield f"{terminal.paint(one_line(task), 'dim')} {bar} {printable(line)}"
+
+
+class LineReporter:
+    """Writes to one terminal; `now_s` is a clock that never goes back."""
+
+    def __init__(self, terminal: Terminal, *, now_s: Callable[[], float] = monotonic) -> None:
+        self._terminal = terminal
+        self._now_s = now_s
+        self._told_at_s = now_s()
+
+    def started(self, run: RunView) -> None:
+        """One line: which run, how much there is to do."""
+        size = f", {count_text(run.tasks.total, 'task')}" if run.tasks.total else ""
+        again = f", {run.tasks.ended:,} of them done before" if run.tasks.ended else ""
+        self._write([f"{run.workflow} {run.execution_id} started{size}{again}"])
+
+    def tell(self, moment: Moment) -> None:
+        """What was printed and what ended; when nothing was told for a while, how far the run is."""
+        lines = [*said_lines(self._terminal, moment.said)]
+        lines += ended_lines(self._terminal, moment.ended, _MOST_AT_ONCE)
+        if lines:
+            self._write(lines)
+        elif not moment.run.final and self._now_s() - self._told_at_s >= INTERVAL_S:
+            self._heartbeat(moment.run, moment.running)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+    def _heartbeat(self, run: RunView, running: Sequence[TaskView]) -> None:
+        text = f"{run.tasks.ended:,}/{run.tasks.total:,} done"
+        if run.tasks.failed:
+            text += f", {run.tasks.failed:,} failed"
+        if running:
+            names = ", ".join(one_line(task.name) for task in running[:3])
+            text += f", running: {names}" + (f" and {len(running) - 3} more" if len(running) > 3 else "")
+        self._write([text])
+
+    def _write(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._terminal.line(line)
+        self._terminal.flush()
+        self._told_at_s = self._now_s()

@@ -1,0 +1,1 @@
+"""The work of a project: storage, tasks, schedules, orchestration. Import the package you need."""

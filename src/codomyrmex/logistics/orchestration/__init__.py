@@ -1,0 +1,1 @@
+"""Orchestration of projects; everything lives in `codomyrmex.logistics.orchestration.project`."""

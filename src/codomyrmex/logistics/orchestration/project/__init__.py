@@ -1,0 +1,67 @@
+"""Orchestration of the work of a project: workflows, their runs, and the engine that executes them.
+
+Every public name is exported here and looked up when first asked for (PEP 562), so that importing this
+package, or one module of it, costs nothing that is not used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PROJECT = "codomyrmex.logistics.orchestration.project"
+_HOMES = {
+    # The engine, and the one that a process shares
+    "OrchestrationEngine": f"{_PROJECT}.orchestration_engine",
+    "close_orchestration_engine": f"{_PROJECT}.orchestration_engine",
+    "configure": f"{_PROJECT}.orchestration_engine",
+    "get_orchestration_engine": f"{_PROJECT}.orchestration_engine",
+    # Workflows
+    "Workflow": f"{_PROJECT}.workflow",
+    "WorkflowManager": f"{_PROJECT}.workflow_manager",
+    "WorkflowStep": f"{_PROJECT}.workflow",
+    "get_workflow_manager": f"{_PROJECT}.orchestration_engine",
+    # Runs
+    "RunView": f"{_PROJECT}.run_views",
+    "TaskView": f"{_PROJECT}.run_views",
+    "WorkflowExecution": f"{_PROJECT}.workflow_execution",
+    # Graphs
+    "CycleDetectedError": f"{_PROJECT}.workflow_dag",
+    "DAGValidationError": f"{_PROJECT}.workflow_dag",
+    "WorkflowDAG": f"{_PROJECT}.workflow_dag",
+    # States
+    "TaskPriority": f"{_PROJECT}.states",
+    "TaskStatus": f"{_PROJECT}.states",
+    "TriggerRule": f"{_PROJECT}.states",
+    "WorkflowStatus": f"{_PROJECT}.states",
+    # Inside an action
+    "action": "codomyrmex.current_task",
+    "current_task": "codomyrmex.current_task",
+    # Errors
+    "ActionNotFound": "codomyrmex.exceptions",
+    "CodomyrmexError": "codomyrmex.exceptions",
+    "Conflict": "codomyrmex.exceptions",
+    "EngineForked": "codomyrmex.exceptions",
+    "IllegalTransition": "codomyrmex.exceptions",
+    "NotResumable": "codomyrmex.exceptions",
+    "ResourceRefused": "codomyrmex.exceptions",
+    "RunFailed": "codomyrmex.exceptions",
+    "StoreError": "codomyrmex.exceptions",
+    "TaskNotFound": "codomyrmex.exceptions",
+    "ValidationError": "codomyrmex.exceptions",
+    "WorkflowNotFound": "codomyrmex.exceptions",
+}
+
+__all__ = list(_HOMES)  # noqa: PLE0605 - the table above is the list
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {_PROJECT!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Finding and describing actions, and the ones built in."""

@@ -1,0 +1,69 @@
+"""Actions that installed packages offer in the entry point group `codomyrmex.actions`.
+
+Layer: actions. Three forms, told apart by what stands right of the `=`:
+
+    slack = acme_slack.actions            module `slack`: every function of that module
+    slack = acme_slack.actions:Client     module `slack`: the static methods of that class
+    slack.post = acme_slack.api:post      action `post` of module `slack`
+
+Reading package metadata properly costs tens of milliseconds of imports, so a first look asks only whether any
+package mentions the group at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+GROUP = "codomyrmex.actions"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One entry point: the name, the module behind it, what inside the module ("" for all), and who offers it."""
+
+    name: str
+    module: str
+    inside: str
+    package: str
+
+    def target(self, module: str, action: str) -> tuple[str, str] | None:
+        """What to load for `module` and `action`; None where this is not their entry point."""
+        if self.name == module:
+            return self.module, f"{self.inside}.{action}" if self.inside else action
+        if self.inside and self.name == f"{module}.{action}":
+            return self.module, self.inside
+        return None
+
+
+def offers(path: Sequence[str]) -> list[Offer]:
+    """The entry points of the packages on a module search path, the first of equal names winning."""
+    if not any(_mentions(folder) for folder in path):
+        return []
+    from importlib.metadata import distributions
+
+    found: dict[str, Offer] = {}
+    for distribution in distributions(path=list(path)):
+        for point in distribution.entry_points.select(group=GROUP):
+            offer = Offer(point.name, point.module, point.attr, distribution.metadata["Name"] or "")
+            found.setdefault(point.name, offer)
+    return list(found.values())
+
+
+def _mentions(folder: str) -> bool:
+    return any(GROUP.encode() in content for content in _entry_point_files(folder))
+
+
+def _entry_point_files(folder: str) -> Iterator[bytes]:
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return
+    for name in names:
+        if name.endswith((".dist-info", ".egg-info")):
+            try:
+                with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
+                    yield file.read()
+            except OSError:
+                continue

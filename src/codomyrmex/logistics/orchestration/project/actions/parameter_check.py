@@ -1,0 +1,136 @@
+"""Holding the parameters of many steps against the descriptions of their actions.
+
+Layer: actions; pure. What is to be known of an action is worked out once (`ParameterCheck`), so that a step without
+fault costs about a microsecond: two set comparisons and one look at each constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from codomyrmex.exceptions import Fault
+from codomyrmex.logistics.orchestration.project.actions import built_in
+from codomyrmex.logistics.orchestration.project.actions.annotations import Judge, read_judge
+from codomyrmex.logistics.orchestration.project.actions.description import (
+    ActionDescription,
+    Origin,
+    ParameterDescription,
+)
+from codomyrmex.logistics.orchestration.project.workflow_faults import nearest
+from codomyrmex.logistics.orchestration.project.workflow_parameters import describe
+
+Path = tuple[str | int, ...]
+Found = tuple[Path, Fault]
+_NOTHING: Mapping[str, Any] = {}
+
+
+class ParameterCheck:
+    """What the parameters of one action may be."""
+
+    __slots__ = ("_any", "_by_name", "_described", "_extra", "_judges", "_names", "_required", "_seen")
+
+    def __init__(self, described: ActionDescription) -> None:
+        self._described = described
+        self._any = described.accepts_any or not described.is_known
+        self._by_name = {each.name: each for each in described.parameters}
+        self._names = {each.name for each in described.parameters if not each.positional_only}
+        self._required = {each.name for each in described.parameters if each.required}
+        self._extra = built_in.parameter_faults if described.origin is Origin.BUILT_IN else None
+        self._judges = {each.name: judge for each in described.parameters if (judge := _judge(each)) is not None}
+        self._seen: Mapping[str, Any] | None = None
+
+    def faults(self, step: Mapping[str, Any], place: Path) -> list[Found]:
+        """Everything wrong with the parameters of a step; `place` is the step's own path."""
+        given: Mapping[str, Any] = step.get("parameters", _NOTHING)
+        if given is self._seen:
+            return []  # the very mapping of the last step, and nothing was wrong with it
+        keys = given.keys()
+        found: list[Found] = []
+        if not (self._required <= keys and (self._any or keys <= self._names)):
+            found.extend(self._names_wrong(given, (*place, "parameters")))
+        judges = self._judges
+        for name, value in given.items():
+            judge = judges.get(name)
+            if judge is not None and (type(value) not in judge.types or type(value) in _HOLDERS):
+                found.extend(self._value_wrong(judge, value, (*place, "parameters", name)))
+        if self._extra is not None and not found:
+            found.extend(self._of_built_in(given, (*place, "parameters"), self._extra))
+        if not found:
+            self._seen = given
+        return found
+
+    def _names_wrong(self, given: Mapping[str, Any], place: Path) -> Iterator[Found]:
+        missing = [name for name in self._by_name if name in self._required and name not in given]
+        strange = [name for name in given if not self._any and name not in self._names]
+        for name in missing:
+            yield place, self._missing(name, strange)
+        for name in strange:
+            yield (*place, name), self._strange(name, given)
+
+    def _missing(self, name: str, strange: list[str]) -> Fault:
+        described = self._described
+        if self._by_name[name].positional_only:
+            return Fault(
+                message=f"{described.name} takes {name!r} by position only, and actions are called by name",
+                code="by_position",
+                advice="call it from a function of your own that takes it by name",
+            )
+        if name == "self" and "." in described.action:
+            return Fault(
+                message=f"{described.name} is a method of an object, and an action has none",
+                code="missing_parameter",
+                advice="make it a @staticmethod, or a function of the module",
+            )
+        advice = f"write `{name}: ...` under `with:`"
+        if len(strange) == 1:
+            advice = f"is it what stands under {strange[0]!r}?"
+        text = f"{described.name} needs the parameter {name!r}{_kind_text(self._by_name[name])}, which is missing"
+        return Fault(message=text, code="missing_parameter", advice=advice)
+
+    def _strange(self, name: str, given: Mapping[str, Any]) -> Fault:
+        free = [each for each in self._names if each not in given]
+        close = nearest(name, sorted(free))
+        if not self._names:
+            return Fault(message=f"{self._described.name} takes no parameters", code="unknown_parameter", got=name)
+        ordered = tuple(each for each in self._by_name if each in self._names)
+        text = f"{self._described.name} has no parameter {name!r}"
+        return Fault(message=text, code="unknown_parameter", got=name, nearest=close, allowed=ordered)
+
+    def _value_wrong(self, judge: Judge, value: Any, place: Path) -> Iterator[Found]:
+        for inside, wrong, wanted in judge.faults(value):
+            name = str(place[-1]) + "".join(f"[{part!r}]" for part in inside)
+            advice = None
+            if isinstance(wrong, int | float) and wanted == "str":
+                advice = "put it in quotes"
+            yield (
+                (*place, *inside),
+                Fault(
+                    message=f"{self._described.name} takes {wanted} for {name!r}; got {describe(wrong)}",
+                    code="wrong_type",
+                    got=describe(wrong),
+                    advice=advice,
+                ),
+            )
+
+    def _of_built_in(
+        self,
+        given: Mapping[str, Any],
+        place: Path,
+        faults: Callable[[str, Mapping[str, Any]], Iterator[tuple[str, str, str]]],
+    ) -> Iterator[Found]:
+        for name, message, advice in faults(self._described.module, given):
+            where = (*place, name) if name in given else place
+            text = f"{self._described.name}: {message}"
+            yield where, Fault(message=text, code="wrong_value", advice=advice)
+
+
+_HOLDERS = frozenset({list, dict})
+
+
+def _judge(parameter: ParameterDescription) -> Judge | None:
+    return read_judge(parameter.annotation, or_none=parameter.default == "None")
+
+
+def _kind_text(parameter: ParameterDescription) -> str:
+    return f" ({parameter.annotation})" if parameter.annotation and len(parameter.annotation) <= 60 else ""

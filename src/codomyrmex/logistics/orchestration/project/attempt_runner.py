@@ -1,0 +1,186 @@
+"""From a committed start to an outcome: makes the `Attempt`, picks its executor, keeps its result.
+
+Layer: above the executors, below the orchestrator. Called in the slots, outside the drain's lock: a
+reference is resolved here, once, from values that no longer change, and a parameter that cannot be
+resolved is a failure of its step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from codomyrmex.exceptions import CodomyrmexError
+from codomyrmex.logistics.orchestration.project.actions.loading import load_function
+from codomyrmex.logistics.orchestration.project.executors.attempt import (
+    Attempt,
+    ErrorInfo,
+    Executor,
+    Outcome,
+    OutcomeKind,
+)
+from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
+from codomyrmex.logistics.orchestration.project.expressions import EvaluationError
+from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
+from codomyrmex.logistics.orchestration.project.run_scope import RunScope
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.states import Isolation
+from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
+from codomyrmex.logistics.orchestration.project.values import encode
+
+NO_PARAMETERS = b"{}"
+LOSSES_IN_THREADS = 3
+"""A thread task in flight at so many engine deaths runs in a process from then on."""
+
+
+class AttemptRunner:
+    """Runs attempts of the runs of one engine; see the module."""
+
+    def __init__(
+        self,
+        executors: Mapping[Isolation, Callable[[], Executor]],
+        *,
+        epoch: int,
+        state_dir: Path | None,
+        results: ResultFiles,
+    ) -> None:
+        self._factories = executors
+        self._executors: dict[Isolation, Executor] = {}
+        self._epoch = epoch
+        self._state_dir = state_dir
+        self._results = results
+        self._folders: set[str] = set()
+        self._interpreters: dict[tuple[str, str], str] = {}
+        self._functions: dict[tuple[str, str, tuple[str, ...]], Callable[..., Any]] = {}
+
+    def run(self, run: RunState, position: int, number: int) -> Outcome:
+        """Runs one attempt to its end; never raises for what the action or its parameters did."""
+        try:
+            attempt, isolation = self._attempt(run, position, number)
+        except (EvaluationError, CodomyrmexError) as error:
+            return _refused(error)
+        outcome = self.executor(isolation).run(attempt)
+        if outcome.result is not None and len(outcome.result) > 1024:
+            outcome.result = self._results.put(outcome.result)
+        return outcome
+
+    def executor(self, isolation: Isolation) -> Executor:
+        """The executor of an isolation, made when first wanted."""
+        found = self._executors.get(isolation)
+        if found is None:
+            found = self._executors.setdefault(isolation, self._factories[isolation]())
+        return found
+
+    def stop(self, run: RunState, position: int, *, kill: bool) -> None:
+        """Asks the attempt of a position to end, wherever it runs."""
+        token = self._token(run, run.name_of(position), run.attempts[position])
+        for executor in list(self._executors.values()):
+            if executor.cancel(token, kill=kill):
+                return
+
+    def close(self) -> None:
+        """Ends everything that still runs."""
+        for executor in list(self._executors.values()):
+            executor.close()
+
+    def log_path(self, run_id: str, task: str, number: int) -> str | None:
+        """Where the log of an attempt is kept, if anywhere."""
+        return None if self._state_dir is None else f"{self._state_dir}/runs/{run_id}/{task}.{number}.log"
+
+    def _token(self, run: RunState, task: str, number: int) -> str:
+        return f"{self._epoch}.{run.id}.{task}.{number}"
+
+    def _attempt(self, run: RunState, position: int, number: int) -> tuple[Attempt, Isolation]:
+        workflow, options = run.workflow, run.options
+        item = run.item_number(position)
+        step = position if item is None else run.step_of(position)
+        spec = workflow.spec(step)
+        task = workflow.names[step] if item is None else f"{workflow.names[step]}[{item}]"
+        template = workflow.templates[step]
+        if item is None:
+            scope = RunScope(run)
+        else:
+            scope = RunScope(run, item=run.groups[step].items[item], index=item)
+        isolation, function = self._where(run, spec, workflow.names[step], position)
+        env = spec.env.resolve(scope) if spec.env is not None else {}
+        folder = f"{self._state_dir}/checkpoints/{run.id}/{task}" if self._state_dir is not None else None
+        if isolation is Isolation.PROCESS:
+            self._make_folder(run.id)
+        return Attempt(
+            token=self._token(run, task, number),
+            run_id=run.id,
+            workflow=workflow.name,
+            task=task,
+            task_id=f"{run.id}.{task}",
+            number=number,
+            epoch=self._epoch,
+            module=spec.module,
+            action=spec.action,
+            function=function,
+            isolation=isolation.value,
+            parameters=NO_PARAMETERS if template is None else encode(template.resolve(scope)),
+            timeout_s=spec.timeout_s,
+            env=env,
+            working_dir=self._working_dir(spec, scope, options.root),
+            python=self._interpreter(spec.python or options.python, options.root),
+            roots=options.roots,
+            log_path=self.log_path(run.id, task, number),
+            checkpoint_dir=folder,
+            artifact_dir=f"{self._state_dir}/artifacts/{run.id}" if self._state_dir is not None else None,
+            idempotency_key=f"{run.id}.{task}",
+        ), isolation
+
+    def _where(
+        self, run: RunState, spec: StepSpec, name: str, position: int
+    ) -> tuple[Isolation, Callable[..., Any] | None]:
+        isolation = spec.isolation
+        if isolation is Isolation.PROCESS:
+            return isolation, None
+        function = run.workflow.functions.get(name)
+        if run.losses.get(position, 0) >= LOSSES_IN_THREADS and (function is None or importable(function)):
+            return Isolation.PROCESS, None
+        if function is None:
+            key = (spec.module, spec.action, run.options.roots)
+            function = self._functions.get(key)
+            if function is None:
+                function = load_function(spec.module, spec.action, run.options.roots, _path(run.options.file))
+                self._functions[key] = function
+        return isolation, function
+
+    def _working_dir(self, spec: StepSpec, scope: RunScope, root: str) -> str:
+        if spec.working_dir is None:
+            return root
+        return str(Path(root, str(spec.working_dir.resolve(scope))))
+
+    def _interpreter(self, asked: str | None, root: str) -> str | None:
+        """The interpreter that a step asked for; None leaves it to the executor."""
+        if asked is None:
+            return None
+        found = self._interpreters.get((asked, root))
+        if found is None:
+            found = self._interpreters[asked, root] = choose_interpreter(asked, root=root).path
+        return found
+
+    def _make_folder(self, run_id: str) -> None:
+        if self._state_dir is not None and run_id not in self._folders:
+            Path(self._state_dir, "runs", run_id).mkdir(parents=True, exist_ok=True)
+            self._folders.add(run_id)
+
+
+def importable(function: Callable[..., Any]) -> bool:
+    """True for a function that another process can find by module and name."""
+    qualified = getattr(function, "__qualname__", "<")
+    return "<" not in qualified and getattr(function, "__module__", "__main__") != "__main__"
+
+
+def _path(file: str | None) -> Path | None:
+    return None if file is None else Path(file)
+
+
+def _refused(error: EvaluationError | CodomyrmexError) -> Outcome:
+    now_us = time.time_ns() // 1000
+    name = type(error).__name__
+    info = ErrorInfo(type=name, mro=(name,), message=str(error))
+    return Outcome(kind=OutcomeKind.FAILED, started_us=now_us, ended_us=now_us, duration_s=0.0, error=info)

@@ -1,0 +1,464 @@
+"""The drain: inbox -> plan -> one transaction -> apply -> dispatch.
+
+Layer: the shell around the pure core; the only code that changes the scheduling state of an engine.
+
+All of that state lies behind one lock. Whoever brings news appends it to the inbox and drains: it takes
+the lock and deals with everything that lies there, in three steps.
+
+    inbox ──> PLAN   the pure modules compute moves, rows, events, dispatches; nothing changes
+              COMMIT one transaction writes them
+              APPLY  the deltas go into memory, the news leaves the inbox, slots get work ──> inbox
+
+Whoever comes meanwhile waits for the lock and finds the inbox empty, or leads the next drain: one commit
+serves all that came in while the last one ran, without a writer thread and its hops. A successor never
+starts before its predecessor's result is committed, because its start is in the same transaction.
+
+A commit that fails drops the plan and keeps the inbox; nothing is dispatched until one succeeds. Where it
+is unknown whether a commit took effect, the engine's own drain counter, written by every transaction,
+tells. A run whose rows are not as this engine believes is put aside (`on_broken`), the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from random import random
+from threading import Lock
+from typing import Protocol
+
+from codomyrmex.clock import Clock
+from codomyrmex.exceptions import CodomyrmexError, Conflict, StoreBusy, StoreError, StoreFull, StoreIOError
+from codomyrmex.logistics.orchestration.project import definition_store, intent_store, run_store
+from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
+from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome, OutcomeKind
+from codomyrmex.logistics.orchestration.project.news import (
+    Adoption,
+    Arrival,
+    Chunk,
+    Due,
+    News,
+    Recall,
+    StopAsked,
+    Submission,
+)
+from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
+from codomyrmex.logistics.orchestration.project.states import Isolation, RunIntent
+from codomyrmex.logistics.storage.database import Database
+from codomyrmex.logistics.task.retry import decide
+
+NEWS_PER_DRAIN = 2000
+CHUNK_LENGTH = 16
+"""At most so many attempts are committed ahead in one slot."""
+QUICK_S = 0.002
+"""An attempt that is known to take less may share a commit with others."""
+FORGETTING = 0.97
+"""What is left of the longest duration seen, after each shorter one."""
+BARRIER_EVERY_S = 0.05
+TRANSIENT = (StoreBusy, StoreFull, StoreIOError)
+
+
+class Dispatch(Protocol):
+    """What the drain asks of the world after a commit."""
+
+    def dispatch(self, chunks: list[Chunk]) -> None:
+        """Gives chunks to slots."""
+
+    def stop_attempt(self, run: RunState, position: int, *, kill: bool) -> None:
+        """Asks the executor to end an attempt."""
+
+    def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
+        """Brings `Due` at that time."""
+
+    def committed(self, plans: Iterable[RunPlan]) -> None:
+        """Told after every commit, in commit order, with what it said."""
+
+    def ended(self, run: RunState) -> None:
+        """A run is terminal and has left the engine."""
+
+    def broken(self, run: RunState, error: CodomyrmexError) -> None:
+        """A run was put aside: its rows are not as this engine believes."""
+
+    def store_failed(self, error: CodomyrmexError, failures: int) -> None:
+        """A commit was refused; somebody has to drain again later."""
+
+    def fault(self, error: Exception) -> None:
+        """Planning itself failed, which is a fault of this package: the engine must not go on."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """One drain's plans."""
+
+    epoch: int
+    now_us: int
+    news: list[News]
+    plans: dict[int, RunPlan] = field(default_factory=dict)
+    submissions: list[Submission] = field(default_factory=list)
+    intents: list[int] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    chunk_open: dict[int, tuple[Chunk, int]] = field(default_factory=dict)
+
+    def plan_for(self, run: RunState) -> RunPlan:
+        plan = self.plans.get(run.number)
+        if plan is None:
+            plan = self.plans[run.number] = RunPlan(run, epoch=self.epoch, now_us=self.now_us)
+        return plan
+
+
+class Drain:
+    """The scheduling state of one engine; see the module."""
+
+    def __init__(
+        self, *, database: Database, clock: Clock, epoch: int, admission: Admission, world: Dispatch
+    ) -> None:
+        self.runs: dict[int, RunState] = {}
+        self.admission = admission
+        self.chunks: set[Chunk] = set()
+        self.failures = 0
+        self.frozen = False
+        """True while the engine shuts down: outcomes are recorded, nothing new starts."""
+        self.stopped = False
+        """True once nothing must be written any more: the engine was fenced, or has a fault."""
+        self._database = database
+        self._clock = clock
+        self._epoch = epoch
+        self._world = world
+        self._inbox: deque[News] = deque()
+        self._lock = Lock()
+        self._commits = 0
+        self._barrier_s = 0.0
+
+    # -- news ------------------------------------------------------------------------------------
+
+    def post(self, news: News) -> None:
+        """Appends to the inbox; the caller sees to it that somebody drains."""
+        self._inbox.append(news)
+
+    @property
+    def has_news(self) -> bool:
+        """True while something lies in the inbox."""
+        return bool(self._inbox)
+
+    def drain(self, *, keep_one: bool = False) -> Chunk | None:
+        """Deals with all that lies in the inbox; with `keep_one`, returns a chunk for the calling slot."""
+        kept: Chunk | None = None
+        with self._lock:
+            while self._inbox and not self.stopped:
+                try:
+                    chunks = self._step()
+                except Exception as error:  # noqa: BLE001 - the last boundary: the engine stops, its runs can be resumed
+                    self.stopped = True
+                    self._world.fault(error)
+                    break
+                if chunks is None:
+                    break
+                if keep_one and kept is None and chunks:
+                    kept = chunks.pop(0)
+                if chunks:
+                    self._world.dispatch(chunks)
+        return kept
+
+    def _step(self) -> list[Chunk] | None:
+        """One plan, commit and apply; None when the commit was refused."""
+        batch = self._plan()
+        return self._apply(batch) if self._commit(batch) else None
+
+    def snapshot(self, read: Callable[[], object]) -> object:
+        """Calls `read` while nothing changes."""
+        with self._lock:
+            return read()
+
+    def recall(self, chunks: Iterable[Chunk]) -> bool:
+        """Takes back what has not begun from `chunks`; True when there was anything."""
+        found = False
+        for chunk in chunks:
+            entries = _unbegun(chunk)
+            if entries:
+                self.post(Recall(chunk, entries))
+                found = True
+        return found
+
+    # -- plan ------------------------------------------------------------------------------------
+
+    def _plan(self) -> Batch:
+        batch = Batch(self._epoch, self._clock.now_us(), list(islice(self._inbox, NEWS_PER_DRAIN)))
+        self.admission.mark()
+        for news in batch.news:
+            if isinstance(news, Arrival):
+                self._plan_arrival(batch, news)
+            else:
+                self._plan_other(batch, news)
+        for plan in batch.plans.values():
+            plan.settle()
+            for first, end in plan.ready:
+                self._offer(plan, first, end)
+        if not self.frozen:
+            self._admit(batch)
+        return batch
+
+    def _plan_other(self, batch: Batch, news: Recall | Submission | Adoption | StopAsked | Due) -> None:
+        if isinstance(news, Recall):
+            if news.chunk.run.number in self.runs:
+                plan = batch.plan_for(news.chunk.run)
+                for position, number in news.entries:
+                    plan.give_back(position, number, "recalled")
+            self._close_entries(batch, news.chunk, len(news.entries))
+        elif isinstance(news, Submission):
+            batch.submissions.append(news)
+        elif isinstance(news, Adoption):
+            self._plan_adoption(batch, news)
+        else:
+            run = self.runs.get(news.run_number)
+            if isinstance(news, StopAsked):
+                batch.intents.extend(news.intents)
+                if run is not None:
+                    batch.plan_for(run).stop("cancelled", news.intent)
+            elif run is not None:
+                batch.plan_for(run).due(news.position)
+
+    def _plan_adoption(self, batch: Batch, news: Adoption) -> None:
+        run = news.run
+        self.runs[run.number] = run
+        plan = batch.plan_for(run)
+        for position, number in news.lost:
+            plan.lose(position, number)
+        if run.status.value == "pending":
+            plan.take_up()
+        else:
+            plan.revive()
+
+    def _plan_arrival(self, batch: Batch, news: Arrival) -> None:
+        chunk, outcome = news.chunk, news.outcome
+        run = chunk.run
+        self._close_entries(batch, chunk, 1)
+        if run.number not in self.runs:
+            return  # put aside, or already closed
+        plan = batch.plan_for(run)
+        self._learn(run, news.position, outcome.duration_s)
+        if outcome.kind is OutcomeKind.COMPLETED:
+            plan.complete(news.position, news.number, outcome.result or b"null", outcome.ended_us)
+        else:
+            self._plan_failure(plan, news.position, news.number, outcome)
+
+    def _plan_failure(self, plan: RunPlan, position: int, number: int, outcome: Outcome) -> None:
+        error = outcome.error.to_dict() if outcome.error is not None else {"type": outcome.kind.value, "message": ""}
+        error["kind"] = outcome.kind.value
+        if plan.stopping is None and outcome.kind is not OutcomeKind.CANCELLED:
+            crashes = plan.crash_count(position) + (outcome.kind is OutcomeKind.CRASHED)
+            if outcome.kind is OutcomeKind.LOST:
+                plan.retry(position, number, "lost", error, outcome.ended_us, delay_us=0)
+                return
+            decision = decide(
+                plan.run.workflow.spec(plan.step_of(position)).retry,
+                attempts=number - plan.loss_count(position),
+                crashes=crashes,
+                kind=outcome.kind.value,
+                names=(error["type"], *error.get("mro", ())),
+                fraction=random(),
+            )
+            if decision.again:
+                delay_us = round(decision.delay_s * 1_000_000)
+                plan.retry(position, number, outcome.kind.value, error, outcome.ended_us, delay_us=delay_us)
+                return
+        plan.fail(position, number, outcome.kind.value, error, outcome.ended_us)
+
+    def _close_entries(self, batch: Batch, chunk: Chunk, count: int) -> None:
+        left = batch.chunk_open.get(id(chunk), (chunk, chunk.open))[1] - count
+        batch.chunk_open[id(chunk)] = (chunk, left)
+        if left == 0:
+            self.admission.release(chunk.lane)
+
+    def _learn(self, run: RunState, position: int, duration_s: float) -> None:
+        spec = run.workflow.spec_of[run.step_of(position)]
+        before = run.typical_s[spec]
+        run.typical_s[spec] = duration_s if duration_s > before else before * FORGETTING
+
+    # -- admission -------------------------------------------------------------------------------
+
+    def _offer(self, plan: RunPlan, first: int, end: int) -> None:
+        run = plan.run
+        step = plan.step_of(first)
+        spec = run.workflow.spec(step)
+        quick = spec.isolation is not Isolation.PROCESS and spec.effects != "unsafe"
+        lane = self.admission.lane(
+            run,
+            cpu_milli=spec.cpu_milli,
+            quick=quick,
+            run_cap=run.options.max_parallel or run.workflow.max_parallel,
+            step=step if spec.max_parallel is not None else -1,
+            step_cap=spec.max_parallel,
+        )
+        self.admission.offer(lane, spec.priority.rank, first, end)
+
+    def _admit(self, batch: Batch) -> None:
+        admission = self.admission
+        while (lane := admission.next_lane()) is not None:
+            plan = batch.plan_for(lane.run)
+            chunk = Chunk(lane.run, lane)
+            limit = self._chunk_limit(plan, lane)
+            while lane.heap and len(chunk.entries) < limit:
+                position = admission.take(lane)
+                if plan.state_of(position) == PENDING:
+                    chunk.entries.append((position, plan.start(position)))
+            if chunk.entries:
+                chunk.open = len(chunk.entries)
+                admission.claim(lane)
+                batch.chunks.append(chunk)
+
+    def _chunk_limit(self, plan: RunPlan, lane: Lane) -> int:
+        """How many attempts one slot gets from this lane: more than one only where all are known to be quick."""
+        if not lane.quick:
+            return 1
+        typical = plan.run.typical_s
+        if len(typical) == 1:
+            quick = 0.0 <= typical[0] < QUICK_S
+        else:
+            quick = all(0.0 <= longest < QUICK_S for longest in typical)
+        if not quick:
+            return 1
+        waiting = self.admission.waiting_in(lane, CHUNK_LENGTH * 64)
+        slots = max(1, self.admission.capacity.cpu_milli // max(1, lane.cpu_milli))
+        return max(1, min(CHUNK_LENGTH, -(-waiting // slots)))
+
+    # -- commit ----------------------------------------------------------------------------------
+
+    def _commit(self, batch: Batch) -> bool:
+        plans = [plan for plan in batch.plans.values() if plan.changed]
+        if not plans and not batch.submissions and not batch.intents:
+            return True
+        try:
+            self._write(batch, plans)
+        except StoreError as error:
+            if error.outcome_unknown and self._took_effect():
+                return self._committed()
+            return self._refused(batch, error)
+        except Conflict as error:
+            return self._refused(batch, error)
+        return self._committed()
+
+    def _write(self, batch: Batch, plans: list[RunPlan]) -> None:
+        now_s = self._clock.monotonic_s()
+        due = now_s - self._barrier_s >= BARRIER_EVERY_S
+        barrier = due or bool(batch.submissions) or any(plan.ended for plan in plans)
+        with self._database.transaction(barrier=barrier) as tx:
+            run_store.count_drain(tx, epoch=self._epoch, number=self._commits + 1)
+            for submission in batch.submissions:
+                run = submission.run
+                document = submission.document
+                definition_store.insert(tx, document, hash=run.workflow.hash, now_us=batch.now_us)
+                run.number = run_store.insert_run(tx, run, epoch=self._epoch, now_us=batch.now_us)
+            for plan in plans:
+                run_store.write_plan(tx, plan)
+            if batch.intents:
+                intent_store.close(tx, batch.intents, now_us=batch.now_us)
+        if barrier:
+            self._barrier_s = now_s
+
+    def _committed(self) -> bool:
+        self._commits += 1
+        self.failures = 0
+        return True
+
+    def _took_effect(self) -> bool:
+        try:
+            rows = self._database.query("SELECT commits FROM engine WHERE epoch = ?", (self._epoch,))
+        except StoreError:
+            return False
+        return bool(rows) and rows[0][0] == self._commits + 1
+
+    def _refused(self, batch: Batch, error: CodomyrmexError) -> bool:
+        """Nothing was written. Faults of the store are tried again; other faults belong to one run."""
+        self.admission.rollback()
+        for submission in batch.submissions:
+            submission.run.number = 0
+        if isinstance(error, TRANSIENT) or isinstance(error, run_store.StaleEngine):
+            self.failures += 1
+            self._world.store_failed(error, self.failures)
+            return False
+        self._put_aside(batch, error)
+        return False
+
+    def _put_aside(self, batch: Batch, error: CodomyrmexError) -> None:
+        """Finds the run whose rows are refused by trying each alone, and takes it out of this engine."""
+        for plan in batch.plans.values():
+            try:
+                with self._database.transaction() as tx:
+                    run_store.write_plan(tx, plan)
+                    raise _Tried
+            except _Tried:
+                continue
+            except TRANSIENT as again:
+                self.failures += 1
+                self._world.store_failed(again, self.failures)
+                return
+            except (StoreError, Conflict) as fault:
+                self._forget(plan.run)
+                self._world.broken(plan.run, fault)
+        for submission in batch.submissions:
+            submission.error = error
+            submission.accepted.set()
+            self._inbox.remove(submission)
+        self.failures += 1
+        self._world.store_failed(error, self.failures)
+
+    # -- apply -----------------------------------------------------------------------------------
+
+    def _apply(self, batch: Batch) -> list[Chunk]:
+        plans = [plan for plan in batch.plans.values() if plan.changed]
+        stopped = [plan for plan in plans if plan.stopping is not None and plan.stopping != plan.run.stopping]
+        stopped += [plan for plan in plans if plan.intent is RunIntent.KILL and plan.run.intent is RunIntent.CANCEL]
+        for plan in plans:
+            plan.apply()
+        for chunk, left in batch.chunk_open.values():
+            chunk.open = left
+            if not left:
+                self.chunks.discard(chunk)
+        self.chunks.update(batch.chunks)
+        for _ in batch.news:
+            self._inbox.popleft()
+        for submission in batch.submissions:
+            self._accept(submission)
+        for plan in stopped:
+            self._stop_attempts(plan.run)
+        for plan in plans:
+            for ready_us, position in plan.timers:
+                self._world.set_timer(plan.run, position, ready_us)
+        self._world.committed(plans)
+        for plan in plans:
+            if plan.ended:
+                self._forget(plan.run)
+                self._world.ended(plan.run)
+        return batch.chunks
+
+    def _accept(self, submission: Submission) -> None:
+        self.post(Adoption(submission.run, []))
+        submission.accepted.set()
+
+    def _stop_attempts(self, run: RunState) -> None:
+        kill = run.intent is RunIntent.KILL
+        mine = [chunk for chunk in self.chunks if chunk.run is run]
+        self.recall(mine)
+        for chunk in mine:
+            if chunk.now_running is not None:
+                self._world.stop_attempt(run, chunk.now_running[0], kill=kill)
+
+    def _forget(self, run: RunState) -> None:
+        self.runs.pop(run.number, None)
+        self.admission.forget(run.number)
+
+
+class _Tried(Exception):
+    """Rolls a trial back."""
+
+
+def _unbegun(chunk: Chunk) -> list[tuple[int, int]]:
+    entries = []
+    while True:
+        try:
+            entries.append(chunk.entries.pop())
+        except IndexError:
+            return entries
+

@@ -1,0 +1,266 @@
+"""One engine's machinery, wired: database, row and lock, executors, orchestrator; and its recovery.
+
+Layer: above the orchestrator, below definitions; the only code that knows every concrete class of the
+layers beneath. `OrchestrationEngine` is this with workflows and sessions on top.
+
+Recovery (`recover`) takes over the runs of dead engines, in this order, each step harmless to repeat:
+
+    1. fence     the dead engine's row gets `ended_at`: whatever still breathes of it can write no more
+    2. end       every process that carries its token is killed, also one that left its session
+    3. take      the run's row names this engine; refused if somebody else was faster
+    4. adopt     the run is read from the store; attempts that died go back to the queue, using no retry
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codomyrmex.clock import Clock, SystemClock
+from codomyrmex.exceptions import CodomyrmexError, NotResumable, StoreError
+from codomyrmex.logging_monitoring import get_logger
+from codomyrmex.logistics.orchestration.project import engine_store
+from codomyrmex.logistics.orchestration.project.admission import Admission
+from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
+from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
+from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket
+from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
+from codomyrmex.logistics.orchestration.project.run_loader import attach_results, load_run
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation
+from codomyrmex.logistics.orchestration.project.task_orchestrator import LiveRun, TaskOrchestrator
+from codomyrmex.logistics.storage.database import Database, Durability
+from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What an engine may use. `cpu_count` and `max_workers` None mean what the machine has."""
+
+    durability: Durability = Durability.BARRIER
+    cpu_count: int | None = None
+    max_workers: int | None = None
+    python: str | None = None
+    patience_s: float = 30.0
+    grace_s: float = 5.0
+
+
+class EngineHost:
+    """See the module. Made by `open`; `close` ends it."""
+
+    def __init__(
+        self, database: Database, state_dir: Path | None, root: Path, settings: HostSettings, clock: Clock
+    ) -> None:
+        self.database = database
+        self.state_dir = state_dir
+        self.root = root
+        self.clock = clock
+        self.settings = settings
+        self.results = ResultFiles(state_dir / "artifacts" / "results" if state_dir is not None else None)
+        self._lock: engine_store.EngineLock | None = None
+        self._renewed_s = clock.monotonic_s()
+        self._closed = False
+        self._scratch: Any = None
+        self.epoch, self.token = self._enter()
+        cpus = settings.cpu_count or available_cpus()
+        workers = settings.max_workers or min(64, max(8, 4 * cpus))
+        self.runner = AttemptRunner(
+            self._executors(workers), epoch=self.epoch, state_dir=state_dir, results=self.results
+        )
+        self.orchestrator = TaskOrchestrator(
+            database=database,
+            clock=clock,
+            epoch=self.epoch,
+            admission=Admission(cpu_milli=1000 * cpus, max_workers=workers),
+            runner=self.runner,
+            patience_s=settings.patience_s,
+        )
+        self.orchestrator.start()
+        self._nudges = NudgeSocket(state_dir, self.epoch, self._nudged) if state_dir is not None else None
+        self.orchestrator.timekeeper.every(RENEW_EVERY_S, self._renew)
+
+    @classmethod
+    def open(
+        cls,
+        state_dir: Path | None,
+        *,
+        root: Path,
+        settings: HostSettings | None = None,
+        clock: Clock | None = None,
+        database: Database | None = None,
+    ) -> EngineHost:
+        """Opens the state below `state_dir` (None: in memory), or the given `database`, and enters it."""
+        from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
+
+        settings = settings or HostSettings()
+        if database is None:
+            path = ":memory:" if state_dir is None else state_dir / "state.db"
+            database = SQLiteDatabase.open(path, settings.durability)
+        return cls(database, state_dir, root, settings, clock or SystemClock())
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def start(self, run: RunState, document: Mapping[str, Any]) -> LiveRun:
+        """Stores a new run and begins it."""
+        attach_results(run, self.database, self.results)
+        return self.orchestrator.submit(run, dict(document))
+
+    def orphans(self) -> list[tuple[str, engine_store.EngineRow]]:
+        """Unfinished runs of engines that are dead, oldest first, each with its engine."""
+        now_us = self.clock.now_us()
+        found = []
+        for owner in engine_store.owners(self.database):
+            if owner.epoch == self.epoch or not engine_store.dead(owner, self.state_dir, now_us=now_us):
+                continue
+            rows = self.database.query(
+                "SELECT id FROM run WHERE epoch = ? AND status IN ('pending', 'running', 'paused') ORDER BY number",
+                (owner.epoch,),
+            )
+            found += [(row[0], owner) for row in rows]
+        return found
+
+    def recover(self, run_ids: set[str] | None = None, environment: Mapping[str, str] | None = None) -> list[LiveRun]:
+        """Takes over the runs of dead engines (only those in `run_ids`, if given); returns them.
+
+        A run that cannot go on here raises `NotResumable` when it was asked for by id, and is left alone otherwise.
+        """
+        taken = []
+        for run_id, owner in self.orphans():
+            if run_ids is not None and run_id not in run_ids:
+                continue
+            try:
+                live = self._take_over(run_id, owner, environment if environment is not None else os.environ)
+            except NotResumable as error:
+                if run_ids is not None:
+                    raise
+                logger.warning("run %s is left alone: %s", run_id, error)
+                continue
+            if live is not None:
+                taken.append(live)
+        return taken
+
+    def close(self) -> None:
+        """Ends what runs, records what has ended, leaves the state; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._nudges is not None:
+            self._nudges.close()
+        self.orchestrator.close(grace_s=self.settings.grace_s)
+        try:
+            with self.database.transaction(barrier=True) as tx:
+                engine_store.end(tx, epoch=self.epoch, now_us=self.clock.now_us())
+        except StoreError as error:
+            logger.warning("the end of engine %d could not be recorded: %s", self.epoch, error)
+        if self._lock is not None:
+            self._lock.release()
+        self.database.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _enter(self) -> tuple[int, str]:
+        with self.database.transaction(barrier=True) as tx:
+            epoch, token = engine_store.insert(tx, now_us=self.clock.now_us())
+            if self.state_dir is not None:
+                self._lock = engine_store.EngineLock(engine_store.lock_path(self.state_dir, epoch))
+        return epoch, token
+
+    def _executors(self, workers: int) -> dict[Isolation, Callable[[], Executor]]:
+        def thread() -> Executor:
+            from codomyrmex.logistics.orchestration.project.executors.thread import ThreadExecutor
+
+            return ThreadExecutor()
+
+        def coroutine() -> Executor:
+            from codomyrmex.logistics.orchestration.project.executors.coroutine import AsyncExecutor
+
+            return AsyncExecutor()
+
+        def process() -> Executor:
+            from codomyrmex.logistics.orchestration.project.executors.process import ProcessExecutor
+
+            from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
+
+            chosen = choose_interpreter(None, root=str(self.root), configured=self.settings.python)
+            return ProcessExecutor(
+                engine_token=self.token,
+                spool_dir=self._spool_dir(),
+                python=chosen.path,
+                max_workers=workers,
+                spawn=self.orchestrator.timekeeper.run_here,
+            )
+
+        return {Isolation.THREAD: thread, Isolation.ASYNC: coroutine, Isolation.PROCESS: process}
+
+    def _spool_dir(self) -> str:
+        """Where workers write before a log has its name; of an in-memory engine, a folder that goes with it."""
+        if self.state_dir is not None:
+            folder = self.state_dir / "run" / "spool"
+            folder.mkdir(parents=True, exist_ok=True)
+            return str(folder)
+        from tempfile import TemporaryDirectory
+
+        self._scratch = TemporaryDirectory(prefix="codomyrmex-", ignore_cleanup_errors=True)
+        return str(self._scratch.name)
+
+    def _take_over(
+        self, run_id: str, owner: engine_store.EngineRow, environment: Mapping[str, str]
+    ) -> LiveRun | None:
+        from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
+
+        run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
+        _check_resumable(run)
+        with self.database.transaction(barrier=True) as tx:
+            engine_store.end(tx, epoch=owner.epoch, now_us=self.clock.now_us())
+        if owner.boot_id == engine_store.boot_id():
+            kill_left_behind(owner.token)
+        with self.database.transaction(barrier=True) as tx:
+            if not engine_store.take_run(tx, run_id=run_id, from_epoch=owner.epoch, epoch=self.epoch):
+                return None
+        # Read again: between the first reading and the fence its engine may still have recorded something.
+        run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
+        return self.orchestrator.adopt(run, lost)
+
+    def _nudged(self) -> None:
+        self.orchestrator.timekeeper.call_soon(self.orchestrator.read_intents)
+
+    def _renew(self) -> None:
+        now_s = self.clock.monotonic_s()
+        try:
+            with self.database.transaction() as tx:
+                alive = engine_store.renew(tx, epoch=self.epoch, now_us=self.clock.now_us())
+        except CodomyrmexError as error:
+            logger.warning("the lease of engine %d could not be renewed: %s", self.epoch, error)
+            if must_stop(renewed_s=self._renewed_s, now_s=now_s):
+                self.orchestrator.give_up(error)
+            return
+        if not alive:
+            self.orchestrator.give_up(CodomyrmexError(f"engine {self.epoch} was declared dead by another engine"))
+            return
+        self._renewed_s = now_s
+
+
+def _check_resumable(run: RunState) -> None:
+    """Refuses a run with open steps whose functions only ever existed in the memory of a process."""
+    for step, name in enumerate(run.workflow.names):
+        spec = run.workflow.spec(step)
+        lost = "<" in spec.action or spec.module == "__main__"
+        if lost and run.state[step] < FIRST_TERMINAL_CODE:
+            raise NotResumable(
+                f"step {name!r} of run {run.id} calls {spec.module}:{spec.action}, which was never importable",
+                hint="move the function to the top level of a module and run the workflow again",
+            )
+
+
+def available_cpus() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Ways to run one attempt: a thread, a coroutine, a worker process; one port in `attempt.py`."""

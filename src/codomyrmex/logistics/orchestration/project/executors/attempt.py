@@ -1,0 +1,145 @@
+"""What an executor is given, what it gives back, and the port that every executor fills.
+
+Layer: executors; values only, no I/O. An `Attempt` is one try of a task, made by the orchestrator after the
+row that says RUNNING has been committed. An `Outcome` is how it ended, told apart so that retry policies
+and people can tell a bug from a crash from a timeout. Parameters and results are bytes of tagged JSON (see
+`values`).
+
+Invariant: when `Executor.run` returns, nothing of the attempt runs any more, except a thread that outlived
+its wait, which no executor can end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    """The action returned and its value could be kept."""
+    FAILED = "failed"
+    """The action raised, could not be found, or a command ended with an exit code that was not expected."""
+    TIMED_OUT = "timed_out"
+    """It ran past `timeout_s`; its whole process tree has been ended."""
+    CANCELLED = "cancelled"
+    """Somebody asked; its process tree has been ended, or the action gave up by itself."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The action raised MemoryError, or the kernel killed it to get memory back."""
+    CRASHED = "crashed"
+    """Its process died by a signal or by `os._exit`, without an answer."""
+    LOST = "lost"
+    """Nobody can say what became of it: the worker could not be started, or died with its supervisor."""
+    UNSERIALISABLE = "unserialisable"
+    """The action returned something that cannot be kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorInfo:
+    """Why an attempt did not complete, as it is kept and shown.
+
+    `type` is the qualified name of the exception; `mro` the short names of its classes, nearest first, which
+    retry rules match; `frame` the user's last frame as `file:line function`.
+    """
+
+    type: str
+    message: str
+    mro: tuple[str, ...] = ()
+    frame: str | None = None
+    traceback: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set."""
+        found: dict[str, Any] = {"type": self.type, "message": self.message}
+        if self.mro:
+            found["mro"] = list(self.mro)
+        for name in ("frame", "traceback", "exit_code", "signal"):
+            value = getattr(self, name)
+            if value is not None:
+                found[name] = value
+        return found
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> ErrorInfo:
+        """The reverse of `to_dict`; unknown keys are left out."""
+        return cls(
+            type=found["type"],
+            message=found["message"],
+            mro=tuple(found.get("mro", ())),
+            frame=found.get("frame"),
+            traceback=found.get("traceback"),
+            exit_code=found.get("exit_code"),
+            signal=found.get("signal"),
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class Attempt:
+    """One try of a task: all that an executor needs to know.
+
+    `token` is `<engine epoch>.<run id>.<task>.<attempt>` and unique for ever; `task` is the step's name, or
+    `name[index]`; `working_dir` is absolute; `roots` are searched for modules first, in order; `parameters`
+    is a tagged JSON object. `log_path` None keeps no log.
+    """
+
+    token: str
+    run_id: str
+    task: str
+    number: int
+    module: str
+    action: str
+    parameters: bytes
+    working_dir: str
+    workflow: str = ""
+    task_id: str = ""
+    epoch: int = 0
+    function: Callable[..., Any] | None = None
+    isolation: str = "process"
+    timeout_s: float | None = None
+    grace_s: float = 5.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    python: str | None = None
+    roots: tuple[str, ...] = ()
+    log_path: str | None = None
+    checkpoint_dir: str | None = None
+    artifact_dir: str | None = None
+    idempotency_key: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """How one attempt ended. `started_us` and `ended_us` are UTC microseconds, `duration_s` is monotonic."""
+
+    kind: OutcomeKind
+    started_us: int
+    ended_us: int
+    duration_s: float
+    result: bytes | None = None
+    error: ErrorInfo | None = None
+
+
+Note = Callable[[str, Mapping[str, Any]], None]
+"""Told (attempt token, note) while an attempt runs; a note has a `kind`: progress, metric or artifact."""
+
+
+class Executor(Protocol):
+    """Runs attempts, one per calling thread."""
+
+    def run(self, attempt: Attempt) -> Outcome:
+        """Runs the attempt to its end and says how it ended; never raises for what the action did."""
+        ...
+
+    def cancel(self, token: str, *, kill: bool = False) -> bool:
+        """Asks a running attempt to end, at once with `kill`; False when no such attempt runs here."""
+        ...
+
+    def close(self) -> None:
+        """Ends everything that still runs and frees what is held; idempotent."""
+        ...

@@ -1,0 +1,249 @@
+"""The engine's end of one worker: starting it, talking to it, seeing it end.
+
+Layer: executors. A worker is a supervisor and a runner (see `worker.supervisor`). Two sockets lead to it: the
+connection carries frames to and from the runner, the control socket carries commands to the supervisor and
+its verdict back. The control socket's end of file, with or without a verdict, means that both processes are
+gone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from codomyrmex.logistics.orchestration.project.executors.worker.frames import FrameReader, send_frame
+
+if TYPE_CHECKING:
+    import subprocess
+
+ENGINE_VARIABLE = "CODOMYRMEX_ENGINE"
+WORKER_VARIABLE = "CODOMYRMEX_WORKER"
+START_LIMIT_S = 60.0
+_BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker", "bootstrap.py")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerKind:
+    """What makes two workers interchangeable: interpreter, import roots, variables that matter at the
+    start."""
+
+    python: str
+    roots: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+class WorkerGone(Exception):
+    """The worker has ended; `verdict` is its supervisor's word, None when that was killed too."""
+
+    def __init__(self, verdict: Mapping[str, Any] | None) -> None:
+        super().__init__("the worker has ended")
+        self.verdict = verdict
+
+
+class WorkerProcess:
+    """One live worker; used by one thread at a time, except `cancel`."""
+
+    __slots__ = (
+        "_connection",
+        "_control",
+        "_poller",
+        "_process",
+        "_reader",
+        "attempts",
+        "id",
+        "kind",
+        "python_version",
+        "sequence",
+        "spool",
+        "started_at_s",
+    )
+
+    def __init__(
+        self,
+        *,
+        worker_id: str,
+        kind: WorkerKind,
+        process: subprocess.Popen[bytes],
+        connection: socket.socket,
+        control: socket.socket,
+        spool: str,
+    ) -> None:
+        self.id = worker_id
+        self.kind = kind
+        self.spool = spool
+        self.sequence = 0
+        self.attempts = 0
+        self.python_version: tuple[int, ...] | None = None
+        self.started_at_s = time.monotonic()
+        self._process = process
+        self._connection = connection
+        self._control = control
+        self._reader = FrameReader(connection)
+        self._poller = select.poll()
+        self._poller.register(connection, select.POLLIN)
+        self._poller.register(control, select.POLLIN)
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's."""
+        return self._process.pid
+
+    def send(self, header: bytes, body: bytes = b"") -> None:
+        """Sends one frame; a worker that is gone shows at the next `receive`."""
+        try:
+            send_frame(self._connection, header, body)
+        except OSError:
+            return
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """The runner's next frame; raises `WorkerGone` when both processes have ended."""
+        while True:
+            if not self._reader.pending:
+                self._wait()
+            frame = self._read()
+            header = _decode(frame[0])
+            if header["kind"] != "ready":
+                return header, frame[1]
+            self.python_version = tuple(header["python"])
+
+    def _read(self) -> tuple[bytes, bytes]:
+        try:
+            frame = self._reader.read()
+        except OSError:
+            frame = None
+        if frame is None:
+            raise WorkerGone(self.verdict())
+        return frame
+
+    def _wait(self) -> None:
+        """Until the runner has sent something; raises `WorkerGone` at the supervisor's end."""
+        limit_ms = None if self.python_version is not None else START_LIMIT_S * 1000
+        ready = self._poller.poll(limit_ms)
+        if not ready:
+            self._process.kill()  # the interpreter hangs before it ever said that it is up
+            raise WorkerGone(self.verdict())
+        if ready[0][0] != self._connection.fileno():
+            raise WorkerGone(self.verdict())
+
+    def wait_until_ready(self) -> None:
+        """Returns once the runner is up; raises `WorkerGone` when it never comes."""
+        if self.python_version is None:
+            self._wait()
+            header = _decode(self._read()[0])
+            self.python_version = tuple(header["python"])
+
+    def cancel(self, sequence: int, *, kill: bool) -> None:
+        """Asks the supervisor to end that attempt; nothing happens when it has ended already."""
+        self._command({"op": "cancel", "sequence": sequence, "kill": kill})
+
+    def close(self) -> None:
+        """Asks both processes to end; `wait` sees it through."""
+        self._command({"op": "close"})
+
+    def _command(self, command: Mapping[str, Any]) -> None:
+        try:
+            self._control.sendall(_encode(command) + b"\n")
+        except OSError:
+            return  # it has ended by itself
+
+    def verdict(self) -> dict[str, Any] | None:
+        """Waits for the supervisor's end and returns its last word; the tree is gone then."""
+        data = b""
+        try:
+            while chunk := self._control.recv(4096):
+                data += chunk
+        except OSError:
+            data = b""
+        self._process.wait()
+        self._release()
+        return _decode(data) if data.endswith(b"\n") else None
+
+    def wait(self, timeout_s: float) -> bool:
+        """True once the supervisor has ended and been collected."""
+        import subprocess
+
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        self._release()
+        return True
+
+    def kill(self) -> None:
+        """Kills the supervisor; the kernel takes the runner with it."""
+        self._process.kill()
+
+    @property
+    def exit_status(self) -> int | None:
+        """The supervisor's, as subprocess gives it."""
+        return self._process.returncode
+
+    def startup_output(self) -> str:
+        """What the interpreter wrote before it was up, at most 4 KiB; for the message of a failed start."""
+        try:
+            with open(f"{self.spool}.0.log", "rb") as file:
+                return file.read(4096).decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def _release(self) -> None:
+        self._connection.close()
+        self._control.close()
+
+
+def start_worker(
+    kind: WorkerKind, *, worker_id: str, engine_token: str, spool_dir: str, base: Mapping[str, str]
+) -> WorkerProcess:
+    """Starts a worker; it may be sent frames at once. Raises OSError when the interpreter cannot be
+    started."""
+    import subprocess
+
+    connection, runner_end = socket.socketpair()
+    control, supervisor_end = socket.socketpair()
+    spool = os.path.join(spool_dir, worker_id)
+    options = {
+        "connection": runner_end.fileno(),
+        "control": supervisor_end.fileno(),
+        "engine_pid": os.getpid(),
+        "spool": spool,
+        "roots": kind.roots,
+    }
+    environment = {
+        **base,
+        **dict(kind.environment),
+        "PYTHONUNBUFFERED": "1",
+        ENGINE_VARIABLE: engine_token,
+        WORKER_VARIABLE: worker_id,
+    }
+    os.makedirs(spool_dir, mode=0o700, exist_ok=True)
+    try:
+        with open(f"{spool}.0.log", "ab", buffering=0) as output:
+            process = subprocess.Popen(
+                [kind.python, _BOOTSTRAP, _encode(options).decode()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                pass_fds=(runner_end.fileno(), supervisor_end.fileno()),
+                start_new_session=True,
+            )
+    except BaseException:
+        connection.close()
+        control.close()
+        os.unlink(f"{spool}.0.log")
+        raise
+    finally:
+        runner_end.close()
+        supervisor_end.close()
+    return WorkerProcess(
+        worker_id=worker_id, kind=kind, process=process, connection=connection, control=control, spool=spool
+    )

@@ -1,0 +1,93 @@
+"""What can happen to an engine: the entries of its inbox.
+
+Layer: beside the drain; plain values. Whoever learns something appends one of these and sees to it that
+somebody drains. An entry stays in the inbox until the transaction that deals with it has succeeded, so it
+is never changed on the way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+from codomyrmex.exceptions import CodomyrmexError
+from codomyrmex.logistics.orchestration.project.admission import Lane
+from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.states import RunIntent
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """What one slot works through: committed attempts of one run, begun in order.
+
+    The slot takes entries from the left; the drain may take back from the right what has not begun.
+    `open` counts the entries whose end has not been committed; only the drain changes it.
+    """
+
+    run: RunState
+    lane: Lane
+    entries: deque[tuple[int, int]] = field(default_factory=deque)
+    open: int = 0
+    begun_s: float = 0.0
+    """When the slot began its present entry (monotonic); 0 before the first."""
+    now_running: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class Arrival:
+    """An attempt has ended."""
+
+    chunk: Chunk
+    position: int
+    number: int
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Recall:
+    """Attempts that were taken back from a chunk before they began."""
+
+    chunk: Chunk
+    entries: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Submission:
+    """A new run. `accepted` is set when it is stored, or refused with `error`."""
+
+    run: RunState
+    document: Mapping[str, Any]
+    accepted: Event = field(default_factory=Event)
+    error: CodomyrmexError | None = None
+
+
+@dataclass(slots=True)
+class Adoption:
+    """A run of a dead engine, read from the store; `lost` are the attempts that died with it."""
+
+    run: RunState
+    lost: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class StopAsked:
+    """Somebody wants a run to end; `intents` are the rows of the store that said so."""
+
+    run_number: int
+    intent: RunIntent
+    intents: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Due:
+    """The delay before the next attempt of a task is over."""
+
+    run_number: int
+    position: int
+
+
+News = Arrival | Recall | Submission | Adoption | StopAsked | Due

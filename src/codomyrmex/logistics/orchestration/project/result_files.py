@@ -1,0 +1,65 @@
+"""Results that are too large for a row: files named by their content.
+
+Layer: above storage. A result over `LIMIT_BYTES` is written to `artifacts/results/<sha256>.json`, synced
+and renamed into place *before* the row that names it is committed; the row holds a small tagged value in
+its stead. A file that no row names is left over from a crash and harms nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from codomyrmex.exceptions import StoreCorrupt
+
+LIMIT_BYTES = 64 * 1024
+_MARK = b'{"$type":"result-file"'
+
+
+class ResultFiles:
+    """Keeps large results below a folder, or in their rows where there is no folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def put(self, result: bytes) -> bytes:
+        """What the row is to hold for `result`: the result itself, or the name of its file."""
+        if len(result) <= LIMIT_BYTES or self._folder is None:
+            return result
+        digest = hashlib.sha256(result).hexdigest()
+        path = self._folder / f"{digest}.json"
+        if not path.exists():
+            self._write(path, result)
+        return msgspec.json.encode({"$type": "result-file", "sha256": digest, "bytes": len(result)})
+
+    def get(self, row: bytes | None) -> bytes | None:
+        """The result that a row stands for; raises `StoreCorrupt` when its file is gone or changed."""
+        if row is None or not row.startswith(_MARK):
+            return row
+        name = msgspec.json.decode(row)
+        if self._folder is None:
+            raise StoreCorrupt("a result is in a file, and this state has no folder")
+        try:
+            data = (self._folder / f"{name['sha256']}.json").read_bytes()
+        except OSError as error:
+            raise StoreCorrupt(f"the file of a result cannot be read: {error}") from error
+        if hashlib.sha256(data).hexdigest() != name["sha256"]:
+            raise StoreCorrupt(f"the file of result {name['sha256'][:12]} has been changed")
+        return data
+
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}-{id(data):x}.part")
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,258 @@
+"""Runs and tasks as readers see them, from committed rows alone.
+
+Layer: above the run store. It opens nothing and writes nothing, so any process may use it while an engine
+works. A task without a row has not begun: it is shown as BLOCKED, or PENDING where nothing it depends on
+is open. Definitions are compiled once per reader.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from codomyrmex.clock import to_datetime
+from codomyrmex.exceptions import RunNotFound, TaskNotFound
+from codomyrmex.logistics.orchestration.project import definition_store, engine_store, run_store
+from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow, compile_workflow
+from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
+from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
+from codomyrmex.logistics.orchestration.project.task_views import TaskTable
+from codomyrmex.logistics.orchestration.project.values import decode
+from codomyrmex.logistics.storage.database import Database, Row
+
+RUN_COLUMNS = """
+SELECT number, id, workflow, definition, status, epoch, parameters, outputs, error, created_at, started_at, ended_at
+FROM run
+"""
+COUNT_STATES = "SELECT state, count(*) FROM task WHERE run = ? GROUP BY state"
+FAN_OUT_SIZES = "SELECT coalesce(sum(size), 0) FROM fan_out WHERE run = ?"
+EVENTS = "SELECT sequence, at, body FROM event WHERE run = ? AND sequence > ? ORDER BY sequence"
+
+
+class RunReader:
+    """See the module; `own_epoch` marks the runs of the engine that reads."""
+
+    def __init__(self, database: Database, state_dir: Path | None, *, own_epoch: int | None = None) -> None:
+        self._database = database
+        self._state_dir = state_dir
+        self._own_epoch = own_epoch
+        self._results = ResultFiles(state_dir / "artifacts" / "results" if state_dir is not None else None)
+        self._compiled: dict[str, CompiledWorkflow] = {}
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def find(self, text: str) -> str:
+        """The id behind an id, a unique prefix, a workflow's name (its latest run) or `@last`."""
+        if text == "@last":
+            rows = self._database.query("SELECT id FROM run ORDER BY number DESC LIMIT 1")
+            if not rows:
+                raise RunNotFound("@last", hint="nothing has been run here yet: codomyrmex run FILE")
+            return str(rows[0][0])
+        rows = self._database.query("SELECT id FROM run WHERE id >= ? AND id < ? LIMIT 2", (text, text + "\U0010ffff"))
+        if len(rows) == 1 or (rows and rows[0][0] == text):
+            return str(rows[0][0])
+        if len(rows) > 1:
+            raise RunNotFound(text, hint=f"several ids begin so, {rows[0][0]} and {rows[1][0]} among them")
+        rows = self._database.query("SELECT id FROM run WHERE workflow = ? ORDER BY number DESC LIMIT 1", (text,))
+        if not rows:
+            raise RunNotFound(text, nearest=self._nearest(text), hint="codomyrmex runs list shows what there is")
+        return str(rows[0][0])
+
+    def runs(
+        self, limit: int = 20, cursor: str | None = None, status: str | None = None, workflow: str | None = None
+    ) -> tuple[list[RunView], str | None, int]:
+        """Newest first; the cursor of the next page, or None; how many there are in all."""
+        where, values = ["1"], []
+        for column, value in (("status", status), ("workflow", workflow)):
+            if value is not None:
+                where.append(f"{column} = ?")
+                values.append(value)
+        condition = " AND ".join(where)
+        total = self._database.query(f"SELECT count(*) FROM run WHERE {condition}", values)[0][0]  # noqa: S608
+        if cursor is not None:
+            condition += " AND number < ?"
+            values.append(cursor)
+        sql = f"{RUN_COLUMNS} WHERE {condition} ORDER BY number DESC LIMIT ?"
+        rows = self._database.query(sql, [*values, limit + 1])
+        page = [self._view(row) for row in rows[:limit]]
+        return page, str(rows[limit - 1][0]) if len(rows) > limit else None, total
+
+    def run(self, run_id: str) -> RunView:
+        """One run by its whole id; raises `RunNotFound`."""
+        return self._view(self._row(run_id))
+
+    def results(self, run_id: str) -> Mapping[str, Any]:
+        """The outputs of completed steps by name, read when asked for; a fan-out's is a list in order."""
+        row = self._row(run_id)
+        return RunResults(self._database, self._results, row[0], self._workflow(row[3]))
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def tasks(self, run_id: str, *, status: str | None = None, limit: int | None = None) -> list[TaskView]:
+        """Tasks in the order of the definition, each fan-out before its items."""
+        found = (task for task in self._table(run_id).views() if status is None or task.status == status)
+        return [task for _number, task in zip(range(limit), found, strict=False)] if limit is not None else list(found)
+
+    def task(self, run_id: str, name: str) -> TaskView:
+        """One task by `name` or `name[i]`; raises `TaskNotFound`."""
+        table = self._table(run_id)
+        for task in table.views():
+            if task.name == name:
+                return task
+        near = difflib.get_close_matches(name, table.workflow.names[:5000], n=1)
+        raise TaskNotFound(name, nearest=near[0] if near else None)
+
+    def events(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """The journal of a run in the order of commits: `sequence`, `at`, `event`, `task`, `details`."""
+        row = self._row(run_id)
+        table = self._table(run_id)
+        for sequence, at, body in self._database.query(EVENTS, (row[0], after)):
+            for event in msgspec.json.decode(body):
+                task = table.name_of(event[1]) if event[1] is not None else None
+                yield {
+                    "sequence": sequence,
+                    "at": to_datetime(at).isoformat(),
+                    "event": event[0],
+                    "task": task,
+                    "details": event[2:],
+                }
+
+    def explain(self, run_id: str, task: str | None = None) -> list[str]:
+        """Sentences: what each waiting task waits for, or why it ended as it did."""
+        view = self.run(run_id)
+        if task is not None:
+            self.task(run_id, task)
+        said = [f"Run {run_id} of {view.workflow!r} is {view.status}{self._because(view)}."]
+        return said + self._table(run_id).explain(task)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _row(self, run_id: str) -> Row:
+        rows = self._database.query(f"{RUN_COLUMNS} WHERE id = ?", (run_id,))
+        if not rows:
+            raise RunNotFound(run_id, nearest=self._nearest(run_id))
+        return rows[0]
+
+    def _nearest(self, text: str) -> str | None:
+        names = [row[0] for row in self._database.query("SELECT DISTINCT workflow FROM run")]
+        near = difflib.get_close_matches(text, names, n=1)
+        return near[0] if near else None
+
+    def _workflow(self, hash: str) -> CompiledWorkflow:
+        found = self._compiled.get(hash)
+        if found is None:
+            found = self._compiled[hash] = compile_workflow(definition_store.read(self._database, hash))
+        return found
+
+    def _table(self, run_id: str) -> TaskTable:
+        row = self._row(run_id)
+        return TaskTable(self._database, row[0], run_id, self._workflow(row[3]), row[4], self._state_dir)
+
+    def _view(self, row: Row) -> RunView:
+        number, run_id, workflow, definition, status, epoch, parameters, outputs, error, created, started, ended = row
+        failure = msgspec.json.decode(error) if error else {}
+        began = started if started is not None else created
+        return RunView(
+            execution_id=run_id,
+            workflow=workflow,
+            status=status,
+            parameters=decode(parameters.encode()),
+            created_at=to_datetime(created),
+            started_at=to_datetime(started) if started is not None else None,
+            ended_at=to_datetime(ended) if ended is not None else None,
+            duration_s=(ended - began) / 1_000_000 if ended is not None else None,
+            tasks=self._counts(number, definition, status),
+            outputs=decode(outputs.encode()) if outputs else None,
+            failed_step=failure.get("step"),
+            error=failure_text(failure),
+            owner=self._owner(epoch, status),
+        )
+
+    def _counts(self, number: int, definition: str, status: str) -> TaskCounts:
+        counts: dict[str, int] = {row[0]: row[1] for row in self._database.query(COUNT_STATES, (number,))}
+        total = len(self._workflow(definition)) + self._database.query(FAN_OUT_SIZES, (number,))[0][0]
+        unbegun = total - sum(counts.values())
+        if unbegun:
+            counts["blocked"] = counts.get("blocked", 0) + unbegun
+        return TaskCounts(total=total, **counts)
+
+    def _owner(self, epoch: int, status: str) -> str | None:
+        if status in ("completed", "failed", "cancelled"):
+            return None
+        if epoch == self._own_epoch:
+            return "this engine"
+        for engine in engine_store.living(self._database):
+            if engine.epoch == epoch and not engine_store.dead(engine, self._state_dir, now_us=_now_us()):
+                return f"engine {epoch} pid {engine.pid}"
+        return "nobody"
+
+    def _because(self, view: RunView) -> str:
+        if view.error:
+            return f": {view.error}"
+        if view.owner == "nobody":
+            return "; its engine is gone, and `codomyrmex resume` goes on where it was"
+        if view.owner is not None:
+            return f"; it belongs to {view.owner}"
+        return ""
+
+
+class RunResults(Mapping[str, Any]):
+    """Outputs of completed steps, read from the store when asked for."""
+
+    def __init__(self, database: Database, results: ResultFiles, run: int, workflow: CompiledWorkflow) -> None:
+        self._database = database
+        self._results = results
+        self._run = run
+        self._workflow = workflow
+
+    def __getitem__(self, name: str) -> Any:
+        step = self._workflow.index[name]
+        if step in self._workflow.fan_outs:
+            return self._items(step)
+        data = self._results.get(run_store.read_result(self._database, self._run, step))
+        if data is None:
+            raise KeyError(name)
+        return decode(data)
+
+    def __iter__(self) -> Iterator[str]:
+        rows = self._database.query(
+            "SELECT position FROM task WHERE run = ? AND state = 'completed' AND position < ? ORDER BY position",
+            (self._run, len(self._workflow)),
+        )
+        return (self._workflow.names[row[0]] for row in rows)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _items(self, step: int) -> list[Any]:
+        rows = self._database.query(
+            "SELECT first, size FROM fan_out WHERE run = ? AND step = ?", (self._run, step)
+        )
+        if not rows:
+            raise KeyError(self._workflow.names[step])
+        first, size = rows[0]
+        outputs: list[Any] = [None] * size
+        for position, data in run_store.read_results(self._database, self._run, first, first + size - 1):
+            whole = self._results.get(data)
+            outputs[position - first] = decode(whole) if whole is not None else None
+        return outputs
+
+
+def failure_text(failure: Mapping[str, Any]) -> str | None:
+    """One line: which step failed, with what."""
+    if not failure:
+        return None
+    message = str(failure.get("message") or "").strip().splitlines()
+    kind = str(failure.get("type", "error")).rpartition(".")[2]
+    text = f"{kind}: {message[0]}" if message and message[0] else kind
+    return f"step {failure['step']!r}: {text}" if "step" in failure else text
+
+
+def _now_us() -> int:
+    from codomyrmex.clock import SystemClock
+
+    return SystemClock().now_us()

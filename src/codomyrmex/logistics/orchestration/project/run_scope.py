@@ -1,0 +1,116 @@
+"""What expressions of a run may read, and the items of a fan-out.
+
+Layer: pure. `RunScope` fills the `Scope` port of `expressions` from a run, through the plan of a drain
+where there is one. Only terminal steps are ever asked for, whose values no longer change, so a scope
+without a plan may be read outside the drain's lock. Decoded outputs are kept while they are few: the
+items of a fan-out read the same few values again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from codomyrmex.logistics.orchestration.project.expressions import EvaluationError, MissingValue
+from codomyrmex.logistics.orchestration.project.run_state import COMPLETED, RunState
+from codomyrmex.logistics.orchestration.project.states import STATUSES
+from codomyrmex.logistics.orchestration.project.values import decode_tree
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+
+DECODED_KEPT = 64
+"""How many decoded outputs a run keeps at a time."""
+
+
+class RunScope:
+    """One run, seen by the expressions of one of its tasks."""
+
+    __slots__ = ("_plan", "_run", "index", "item")
+
+    def __init__(
+        self, run: RunState, plan: RunPlan | None = None, *, item: object = None, index: int | None = None
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self.item = item
+        self.index = index
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        return self._run.parameters
+
+    @property
+    def run(self) -> Mapping[str, object]:
+        run = self._run
+        return {"id": run.id, "workflow": run.workflow.name, "root": run.options.root, "file": run.options.file}
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return self._run.options.environment
+
+    def step(self, name: str, field: str) -> object:
+        """The output, status or error of a terminal step."""
+        run, plan = self._run, self._plan
+        step = run.workflow.index[name]
+        code = plan.state_of(step) if plan is not None else run.state[step]
+        if field == "status":
+            return STATUSES[code].value
+        if field == "error":
+            found = plan.errors.get(step) if plan is not None else None
+            return found or run.errors.get(step)
+        if code != COMPLETED:
+            raise MissingValue(f"step {name!r} has no output: it is {STATUSES[code].value}")
+        return self._group_output(step) if step in run.workflow.fan_outs else self._output(step)
+
+    def _group_output(self, step: int) -> list[Any]:
+        group = self._run.groups.get(step)
+        if group is not None:
+            first, size = group.first, group.size
+        elif self._plan is not None and step in self._plan.groups:
+            first, size = self._plan.groups[step][0], len(self._plan.groups[step][1])
+        else:
+            return []
+        kept = self._run.decoded.get(step)
+        if kept is None:
+            kept = [self._read(position) for position in range(first, first + size)]
+            self._keep(step, kept)
+        return kept
+
+    def _output(self, position: int) -> Any:
+        kept = self._run.decoded.get(position)
+        if kept is None:
+            kept = self._read(position)
+            self._keep(position, kept)
+        return kept
+
+    def _keep(self, position: int, value: Any) -> None:
+        decoded = self._run.decoded
+        while len(decoded) >= DECODED_KEPT:
+            decoded.pop(next(iter(decoded)), None)
+        decoded[position] = value
+
+    def _read(self, position: int) -> Any:
+        data = (self._plan or self._run).output_of(position)
+        if data is None:
+            raise MissingValue(f"the output of {self._run.name_of(position)!r} is not in the store")
+        return decode_tree(data)
+
+
+def fan_out_items(value: Any) -> list[Any]:
+    """The items that a resolved `foreach` stands for: a list as it is, a grid as its combinations in order.
+
+    A grid is a mapping of names to lists; the last name varies fastest. Raises `EvaluationError`.
+    """
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict) and "$type" not in value:
+        combinations: list[dict[str, Any]] = [{}]
+        for name, choices in value.items():
+            if not isinstance(choices, list):
+                raise EvaluationError(f"foreach: {name!r} of the grid is not a list")
+            combinations = [{**before, name: choice} for before in combinations for choice in choices]
+        return combinations
+    if isinstance(value, dict) and value.get("$type") in ("tuple", "set", "frozenset"):
+        return list(value["value"])
+    raise EvaluationError(f"foreach wants a list, got {type(value).__name__}")

@@ -1,0 +1,177 @@
+"""The rows of runs and tasks: the SQL that moves them, beside its noun.
+
+Layer: above storage and the pure modules; holds no state of its own. Every function takes the transaction
+(or the database, for reading) as its first argument and never opens one. Each UPDATE repeats the guard of
+the state table and the number of rows it changed is checked: a token that is no longer valid changes
+nothing, and the whole transaction is refused (`StaleEngine`, `StaleTask`).
+
+The order of a drain's statements: `count_drain` (the fence: an engine that another one has declared dead
+cannot write), new rows, moved rows, finished rows, journal, run rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from codomyrmex.exceptions import Conflict, StoreCorrupt
+from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.storage.database import Database, Row, Transaction
+
+
+class StaleEngine(Conflict):
+    """Another engine has declared this one dead; what it still wants to write is refused."""
+
+    code = "stale_engine"
+
+
+class StaleTask(Conflict):
+    """A row is not in the state that this engine believes it to be in."""
+
+    code = "stale_task"
+
+
+COUNT_DRAIN = "UPDATE engine SET commits = ? WHERE epoch = ? AND ended_at IS NULL"
+
+INSERT_RUN = """
+INSERT INTO run (id, workflow, definition, status, epoch, parameters, options, created_at)
+VALUES (?, ?, ?, 'pending', ?, ?, ?, ?)
+"""
+FIND_RUN_NUMBER = "SELECT number FROM run WHERE id = ?"
+
+# A task that starts has no row yet, or one that says it is ready to.
+START_TASK = """
+INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)
+ON CONFLICT (run, position) DO UPDATE
+SET state = 'running', reason = NULL, ready_at = NULL, attempt = excluded.attempt, epoch = excluded.epoch,
+    started_at = excluded.started_at
+WHERE task.state = 'pending'
+"""
+FINISH_TASK = """
+UPDATE task SET state = ?, ended_at = ?, result = ?, check_sum = ?, error = ?
+WHERE run = ? AND position = ? AND state = 'running' AND attempt = ? AND epoch = ?
+"""
+RETURN_TASK = """
+UPDATE task SET state = ?, reason = ?, ready_at = ?, attempt = ?, crashes = ?, losses = ?, epoch = ?
+WHERE run = ? AND position = ? AND state = 'running' AND attempt = ?
+"""
+# Moves of a task that is not running: it is cancelled or skipped before it began, or its timer is over.
+SETTLE_TASK = """
+INSERT INTO task (run, position, state, reason, attempt, epoch, ended_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run, position) DO UPDATE
+SET state = excluded.state, reason = excluded.reason, ready_at = NULL, ended_at = excluded.ended_at,
+    error = excluded.error
+WHERE task.state IN ('pending', 'blocked')
+"""
+INSERT_FAN_OUT = "INSERT INTO fan_out (run, step, first, size, items, check_sum) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_ATTEMPT = """
+INSERT INTO attempt (run, position, number, epoch, outcome, ended_at, error) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+"""
+INSERT_EVENTS = "INSERT INTO event (run, at, epoch, body) VALUES (?, ?, ?, ?)"
+MOVE_RUN = """
+UPDATE run SET status = ?, intent = ?, outputs = ?, error = ?,
+    started_at = coalesce(started_at, ?), ended_at = ?
+WHERE number = ? AND epoch = ? AND status IN ('pending', 'running', 'paused')
+"""
+
+
+def count_drain(tx: Transaction, *, epoch: int, number: int) -> None:
+    """Counts a drain of the engine; raises `StaleEngine` when its row says that it has ended."""
+    if tx.execute_many(COUNT_DRAIN, [(number, epoch)]) != 1:
+        raise StaleEngine(
+            "another engine has taken over from this one", hint="open a new engine; nothing recorded is lost"
+        )
+
+
+def insert_run(tx: Transaction, run: RunState, *, epoch: int, now_us: int) -> int:
+    """Stores a new run and returns its number."""
+    parameters = msgspec.json.encode(run.parameters).decode()
+    options = msgspec.json.encode(run.options.to_dict()).decode()
+    workflow = run.workflow
+    tx.execute(INSERT_RUN, (run.id, workflow.name, workflow.hash, epoch, parameters, options, now_us))
+    return int(tx.execute(FIND_RUN_NUMBER, (run.id,))[0][0])
+
+
+def write_plan(tx: Transaction, plan: RunPlan) -> None:
+    """Writes everything that a plan says of its run; raises `StaleTask` when a guard does not hold."""
+    started = plan.started
+    if plan.expanded:
+        tx.execute_many(INSERT_FAN_OUT, plan.expanded)
+        # A fan-out step may begin and end in one plan: its start is written before its end.
+        expanded = {row[1] for row in plan.expanded}
+        groups = [row for row in started if row[1] in expanded]
+        started = [row for row in started if row[1] not in expanded]
+        _exactly(tx.execute_many(START_TASK, groups), groups, plan.run)
+    if plan.finished:
+        _exactly(tx.execute_many(FINISH_TASK, plan.finished), plan.finished, plan.run)
+    if plan.returned:
+        _exactly(tx.execute_many(RETURN_TASK, plan.returned), plan.returned, plan.run)
+    if plan.settled:
+        _exactly(tx.execute_many(SETTLE_TASK, plan.settled), plan.settled, plan.run)
+    if started:
+        _exactly(tx.execute_many(START_TASK, started), started, plan.run)
+    if plan.failed_attempts:
+        tx.execute_many(INSERT_ATTEMPT, plan.failed_attempts)
+    body = msgspec.json.encode(plan.events).decode()
+    tx.execute(INSERT_EVENTS, (plan.run.number, plan.now_us, plan.epoch, body))
+    if plan.status is not plan.run.status or plan.intent is not plan.run.intent:
+        _move_run(tx, plan)
+
+
+def _move_run(tx: Transaction, plan: RunPlan) -> None:
+    outputs, error = plan.result if plan.result is not None else (None, None)
+    ended = plan.now_us if plan.ended else None
+    row = (plan.status.value, plan.intent.value, outputs, error, plan.now_us, ended, plan.run.number, plan.epoch)
+    _exactly(tx.execute_many(MOVE_RUN, [row]), [row], plan.run)
+
+
+def _exactly(changed: int, rows: Sequence[Row], run: RunState) -> None:
+    if changed != len(rows):
+        raise StaleTask(
+            f"run {run.id}: {len(rows) - changed} of {len(rows)} rows are not in the state this engine knows",
+            hint="the run is read again from the store",
+        )
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+READ_TASKS = """
+SELECT position, state, attempt, crashes, losses, ready_at, error, reason FROM task WHERE run = ? ORDER BY position
+"""
+READ_FAN_OUTS = "SELECT step, first, items, check_sum FROM fan_out WHERE run = ? ORDER BY first"
+READ_RESULT = "SELECT result, check_sum FROM task WHERE run = ? AND position = ? AND state = 'completed'"
+READ_RESULTS = """
+SELECT position, result, check_sum FROM task
+WHERE run = ? AND position BETWEEN ? AND ? AND state = 'completed' ORDER BY position
+"""
+
+
+def read_result(database: Database, run: int, position: int) -> bytes | None:
+    """The recorded result of a task as tagged JSON; raises `StoreCorrupt` when its check sum is wrong."""
+    rows = database.query(READ_RESULT, (run, position))
+    return _checked(rows[0][0], rows[0][1], run, position) if rows else None
+
+
+def read_results(database: Database, run: int, first: int, last: int) -> Iterable[tuple[int, bytes]]:
+    """The recorded results of the positions `first` to `last`, in order; tasks without one are left out."""
+    for position, result, check_sum in database.query(READ_RESULTS, (run, first, last)):
+        data = _checked(result, check_sum, run, position)
+        if data is not None:
+            yield position, data
+
+
+def _checked(result: Any, check_sum: int | None, run: int, position: int) -> bytes | None:
+    if result is None:
+        return None
+    data = bytes(result)
+    if crc32(data) != check_sum:
+        raise StoreCorrupt(
+            f"the result of task {position} of run {run} does not match its check sum",
+            hint="restore the state from a copy, or run the workflow again",
+        )
+    return data

@@ -1,0 +1,158 @@
+"""What a reader sees of a run: plain values, made by the store and drawn by every door.
+
+Layer: pure; imports nothing of ours. A view is a photograph: it never changes and holds no connection.
+Instants are aware UTC datetimes; durations are seconds; statuses are the string values of `states`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+FINAL_STATUSES = frozenset({"completed", "failed", "cancelled"})
+FINAL_TASK_STATUSES = FINAL_STATUSES | {"skipped"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskCounts:
+    """How many tasks of a run, or items of a fan-out, are in each state."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+    running: int = 0
+    pending: int = 0
+    blocked: int = 0
+
+    @property
+    def ended(self) -> int:
+        """How many will never change again."""
+        return self.completed + self.failed + self.skipped + self.cancelled
+
+    def to_dict(self) -> dict[str, int]:
+        """Every count by its name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunView:
+    """One run.
+
+    `owner` is `this engine`, `engine N pid P`, `nobody` (it waits to be resumed), or None when it has ended.
+    """
+
+    execution_id: str
+    workflow: str
+    status: str
+    parameters: Mapping[str, Any] | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_s: float | None = None
+    tasks: TaskCounts = TaskCounts()
+    outputs: Mapping[str, Any] | None = None
+    failed_step: str | None = None
+    error: str | None = None
+    owner: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the run has ended."""
+        return self.status in FINAL_STATUSES
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it; instants as ISO 8601 texts."""
+        return {
+            "execution_id": self.execution_id,
+            "workflow": self.workflow,
+            "status": self.status,
+            "parameters": dict(self.parameters or {}),
+            "created_at": _iso(self.created_at),
+            "started_at": _iso(self.started_at),
+            "ended_at": _iso(self.ended_at),
+            "duration_s": self.duration_s,
+            "tasks": self.tasks.to_dict(),
+            "outputs": dict(self.outputs or {}),
+            "failed_step": self.failed_step,
+            "error": self.error,
+            "owner": self.owner,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskView:
+    """One task, or a whole fan-out step: then `counts` tells of its items and `index` is None."""
+
+    name: str
+    step: str
+    status: str
+    index: int | None = None
+    reason: str | None = None
+    attempt: int = 0
+    module: str = ""
+    action: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_s: float | None = None
+    error: Mapping[str, Any] | None = None
+    log_path: str | None = None
+    counts: TaskCounts | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the task will never change again."""
+        return self.status in FINAL_TASK_STATUSES
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it; instants as ISO 8601 texts."""
+        shown: dict[str, Any] = {
+            "name": self.name,
+            "step": self.step,
+            "index": self.index,
+            "status": self.status,
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "module": self.module,
+            "action": self.action,
+            "started_at": _iso(self.started_at),
+            "ended_at": _iso(self.ended_at),
+            "duration_s": self.duration_s,
+            "error": dict(self.error) if self.error is not None else None,
+            "log_path": self.log_path,
+        }
+        if self.counts is not None:
+            shown["counts"] = self.counts.to_dict()
+        return shown
+
+
+class RunReads(Protocol):
+    """What the doors ask about runs; every answer is a photograph of committed state."""
+
+    def find(self, text: str) -> str:
+        """The id behind an id, a unique prefix, a workflow's name (its latest run) or `@last`."""
+
+    def runs(
+        self,
+        limit: int = 20,
+        cursor: str | None = None,
+        status: str | None = None,
+        workflow: str | None = None,
+    ) -> tuple[list[RunView], str | None, int]:
+        """Newest first; the cursor of the next page, or None; how many there are in all."""
+
+    def run(self, run_id: str) -> RunView:
+        """One run; `RunNotFound` where there is none."""
+
+    def tasks(self, run_id: str, *, status: str | None = None, limit: int | None = None) -> list[TaskView]:
+        """Tasks in the order of the definition, a fan-out before its items."""
+
+    def explain(self, run_id: str, task: str | None = None) -> Sequence[str]:
+        """Sentences: what each waiting task waits for, or why it ended as it did."""
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant is not None else None

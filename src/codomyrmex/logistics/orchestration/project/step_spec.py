@@ -1,0 +1,113 @@
+"""What the steps of a workflow share: how an attempt of them is to be run.
+
+Layer: pure. A `StepSpec` holds everything of a step but its name, its place in the graph and its
+parameters, so that the thousands of steps of a wide workflow share a few specs (`SpecTable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from codomyrmex.logistics.orchestration.project.references import Template, compile_environment, compile_template
+from codomyrmex.logistics.orchestration.project.states import Isolation, TaskPriority, TriggerRule
+from codomyrmex.logistics.task.retry import RetryPolicy
+
+OWN_KEYS = frozenset({"name", "description", "parameters", "dependencies", "run_if", "foreach"})
+"""The keys of a step that are its own and not part of its spec."""
+
+DEFAULT_CPU_MILLI = 1000
+ENGINE_MODULES = frozenset({"files"})
+"""Built-in actions that do not block for long and run in a thread of the engine."""
+WORKER_MODULES = frozenset({"shell", "python", "http"})
+"""Built-in actions that run under a worker, so that they can be ended with all they started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """How an attempt is run; equal specs are one object within a workflow."""
+
+    module: str
+    action: str
+    isolation: Isolation
+    isolation_given: bool = False
+    priority: TaskPriority = TaskPriority.NORMAL
+    trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS
+    required: bool = True
+    retry: RetryPolicy = RetryPolicy()
+    timeout_s: float | None = None
+    max_parallel: int | None = None
+    cpu_milli: int = DEFAULT_CPU_MILLI
+    memory_bytes: int = 0
+    effects: str | None = None
+    env: Template | None = None
+    working_dir: Template | None = None
+    python: str | None = None
+
+
+class SpecTable:
+    """Makes specs from step mappings and keeps one of each content."""
+
+    def __init__(self, defaults: Mapping[str, Any]) -> None:
+        self.specs: list[StepSpec] = []
+        self._defaults = defaults
+        self._isolation = Isolation(defaults.get("isolation", "process"))
+        self._numbers: dict[object, int] = {}
+
+    def number_of(self, step: Mapping[str, Any], function: Callable[..., Any] | None) -> int:
+        """The number in `specs` of the spec of `step`; a new one when its content is new."""
+        coroutine = function is not None and bool(function.__code__.co_flags & 0x80) if _plain(function) else False
+        rest = {key: value for key, value in step.items() if key not in OWN_KEYS}
+        plain = len(rest) == 2 and function is None  # only module and action
+        key = (rest["module"], rest["action"]) if plain else (msgspec.json.encode(rest), function is None, coroutine)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.specs)
+            self.specs.append(self._make(rest, coroutine=coroutine))
+        return number
+
+    def _make(self, step: Mapping[str, Any], *, coroutine: bool) -> StepSpec:
+        resources = step.get("resources", {})
+        retry: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in step.get("retry", {}).items()
+        }
+        env = {**self._defaults.get("env", {}), **step.get("env", {})}
+        working_dir = step.get("working_dir", self._defaults.get("working_dir"))
+        return StepSpec(
+            module=step["module"],
+            action=step["action"],
+            isolation=self._isolation_of(step, coroutine=coroutine),
+            isolation_given="isolation" in step,
+            priority=TaskPriority(step.get("priority", "normal")),
+            trigger_rule=TriggerRule(step.get("trigger_rule", "all_success")),
+            required=step.get("required", True),
+            retry=RetryPolicy(**{key: value for key, value in retry.items() if key != "memory"}),
+            timeout_s=step.get("timeout_s"),
+            max_parallel=step.get("max_parallel"),
+            cpu_milli=resources.get("cpu", DEFAULT_CPU_MILLI),
+            memory_bytes=resources.get("memory", 0),
+            effects=step.get("effects"),
+            env=compile_environment(env) if env else None,
+            working_dir=compile_template(working_dir) if working_dir else None,
+            python=step.get("python", self._defaults.get("python")),
+        )
+
+    def _isolation_of(self, step: Mapping[str, Any], *, coroutine: bool) -> Isolation:
+        if step["module"] in WORKER_MODULES:
+            return Isolation.PROCESS
+        if "isolation" in step:
+            return Isolation(step["isolation"])
+        if step["module"] in ENGINE_MODULES:
+            return Isolation.THREAD
+        if step.get("timeout_s") is not None or "memory" in step.get("resources", {}):
+            return Isolation.PROCESS  # only a process can be ended in time
+        if coroutine:
+            return Isolation.ASYNC
+        return self._isolation
+
+
+def _plain(function: Callable[..., Any] | None) -> bool:
+    return function is not None and hasattr(function, "__code__")

@@ -1,0 +1,315 @@
+"""The orchestrator of one engine: the drain and everything that moves it.
+
+Layer: above the attempt runner, below definitions and sessions. It wires the drain (which decides and
+commits) to the slots (which run attempts), the timekeeper (deadlines, polling, work for threads that are
+not ours) and the teller (events), and it is where runs come in and go out: `submit`, `adopt`, `stop`,
+`wait`.
+
+Threads. The caller's thread only appends to the inbox and waits for an event; drains happen in slots and
+in the timekeeper. So a KeyboardInterrupt or a signal handler never interrupts a drain.
+
+Failing store. A refused commit changes nothing in memory; the timekeeper drains again after a growing
+delay. After `patience_s` of refusals in a row the orchestrator gives up: everybody who waits gets the
+store's error, what runs is ended, and the runs can be resumed from what is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import Event, Lock
+
+from codomyrmex.clock import Clock
+from codomyrmex.exceptions import CodomyrmexError, EngineClosed, RunNotFound, StoreError
+from codomyrmex.logging_monitoring import get_logger
+from codomyrmex.logistics.orchestration.project import intent_store, run_store
+from codomyrmex.logistics.orchestration.project.admission import Admission
+from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
+from codomyrmex.logistics.orchestration.project.drain import Drain
+from codomyrmex.logistics.orchestration.project.news import Adoption, Chunk, Due, StopAsked, Submission
+from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.slots import Slots
+from codomyrmex.logistics.orchestration.project.states import RunIntent
+from codomyrmex.logistics.orchestration.project.teller import Teller
+from codomyrmex.logistics.orchestration.project.timekeeper import Timekeeper
+from codomyrmex.logistics.storage.database import Database
+
+POLL_S = 0.25
+"""How often the database is asked whether another process wrote."""
+HELD_S = 0.004
+"""How long an outcome may lie in the inbox while its slot works on."""
+STUCK_S = 0.01
+"""After so long in one attempt, what else its slot was given goes to others."""
+BARRIER_S = 0.05
+CHECKPOINT_S = 1.0
+BACKOFF_S = (0.02, 2.0)
+"""First and longest delay before a refused commit is tried again."""
+
+logger = get_logger(__name__)
+
+
+class EngineFault(CodomyrmexError):
+    """The orchestrator met a state that it cannot explain; nothing more was written."""
+
+    code = "engine_fault"
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(
+            f"the engine stopped on a fault of its own ({type(cause).__name__}: {cause})",
+            hint="what is recorded is safe: resume the run; please report this with the traceback in the log",
+        )
+        self.__cause__ = cause
+
+
+class LiveRun:
+    """A run in the hands of an orchestrator: its state, and an event for those who wait for its end."""
+
+    __slots__ = ("done", "error", "state")
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self.done = Event()
+        self.error: CodomyrmexError | None = None
+
+
+class TaskOrchestrator:
+    """See the module. `start` begins its threads; `close` ends them."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        epoch: int,
+        admission: Admission,
+        runner: AttemptRunner,
+        patience_s: float = 30.0,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._epoch = epoch
+        self._runner = runner
+        self._patience_s = patience_s
+        self._drain = Drain(database=database, clock=clock, epoch=epoch, admission=admission, world=self)
+        workers = admission.capacity.workers
+        self._slots = Slots(self._drain, runner.run, clock=clock, limit=workers)
+        self.timekeeper = Timekeeper(clock, on_error=self._timekeeper_failed)
+        self.teller = Teller()
+        self._live: dict[str, LiveRun] = {}
+        self._lock = Lock()
+        self._closing = False
+        self._failed: CodomyrmexError | None = None
+        self._failing_since_s: float | None = None
+        self._seen_version = -1
+        self._watching_slots = False
+        self._barrier_set = False
+
+    def start(self) -> None:
+        """Begins to keep time; slots begin when there is work."""
+        self.timekeeper.start()
+        self.timekeeper.every(POLL_S, self.read_intents)
+        self.timekeeper.every(CHECKPOINT_S, self._checkpoint)
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    @property
+    def failed(self) -> CodomyrmexError | None:
+        """Why this orchestrator has given up, or None."""
+        return self._failed
+
+    @property
+    def degraded(self) -> bool:
+        """True while commits are being refused."""
+        return self._drain.failures > 0
+
+    def submit(self, run: RunState, document: dict[str, object]) -> LiveRun:
+        """Stores a new run and begins it; returns once it is stored (it survives a power cut from then on)."""
+        self._check_open()
+        live = self._live[run.id] = LiveRun(run)
+        news = Submission(run, document)
+        self._drain.post(news)
+        self._drain_soon()
+        while not news.accepted.wait(0.5):
+            if self._failed is not None or self._closing:
+                raise self._failed or EngineClosed("the engine was shut down before the run was stored")
+        if news.error is not None:
+            self._live.pop(run.id, None)
+            raise news.error
+        return live
+
+    def adopt(self, run: RunState, lost: list[tuple[int, int]]) -> LiveRun:
+        """Takes up a run read from the store whose row already names this engine."""
+        self._check_open()
+        live = self._live[run.id] = LiveRun(run)
+        self._drain.post(Adoption(run, lost))
+        self._drain_soon()
+        return live
+
+    def find(self, run_id: str) -> LiveRun | None:
+        """A run that is live here, or None."""
+        return self._live.get(run_id)
+
+    def live_runs(self) -> list[LiveRun]:
+        """The runs that are live here, oldest first."""
+        return list(self._live.values())
+
+    def running_positions(self, run: RunState) -> list[int]:
+        """The positions of a run whose attempts are under way now, without those that only stand in line."""
+        chunks = [chunk for chunk in list(self._drain.chunks) if chunk.run is run]
+        return [chunk.now_running[0] for chunk in chunks if chunk.now_running is not None]
+
+    def stop(self, run_id: str, *, kill: bool = False) -> None:
+        """Asks for a run to end; returns at once. Idempotent; `kill` leaves no grace."""
+        live = self._live.get(run_id)
+        if live is None:
+            raise RunNotFound(run_id)
+        self._drain.post(StopAsked(live.state.number, RunIntent.KILL if kill else RunIntent.CANCEL))
+        self._drain_soon()
+
+    def wait(self, live: LiveRun, timeout_s: float | None = None) -> bool:
+        """Waits for the end of a run; False when `timeout_s` was over first. Raises what ended it otherwise."""
+        finished = live.done.wait(timeout_s)
+        if live.error is not None:
+            raise live.error
+        return finished
+
+    def read_intents(self) -> None:
+        """Reads what clients ask, if anybody wrote since the last time."""
+        try:
+            version = self._database.version()
+            if version == self._seen_version:
+                return
+            self._seen_version = version
+            asked = intent_store.open_intents(self._database, epoch=self._epoch)
+        except StoreError as error:
+            logger.warning("intents could not be read: %s", error)
+            return
+        for sequence, run_number, kind in asked:
+            self._drain.post(StopAsked(run_number, RunIntent(kind), (sequence,)))
+        if asked:
+            self._drain.drain()
+
+    def close(self, *, grace_s: float = 5.0) -> None:
+        """Ends what runs, records what has ended, and stops the threads. Unfinished runs stay as they are."""
+        if self._closing:
+            return
+        self._closing = True
+        self._drain.frozen = True
+        self._runner.close()
+        threads = self._slots.close()
+        deadline_s = self._clock.monotonic_s() + grace_s
+        for thread in threads:
+            thread.join(max(0.0, deadline_s - self._clock.monotonic_s()))
+        if self._failed is None:
+            self._drain.drain()
+        self.timekeeper.stop()
+        self.teller.stop()
+        for live in list(self._live.values()):
+            live.error = live.error or self._failed or EngineClosed("the engine was shut down; the run can be resumed")
+            live.done.set()
+
+    # -- what the drain asks of the world (see `drain.Dispatch`) ------------------------------------
+
+    def dispatch(self, chunks: list[Chunk]) -> None:
+        self._slots.give(chunks, in_flight=len(self._drain.chunks))
+
+    def stop_attempt(self, run: RunState, position: int, *, kill: bool) -> None:
+        self._runner.stop(run, position, kill=kill)
+
+    def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
+        delay_s = (ready_us - self._clock.now_us()) / 1_000_000
+        self.timekeeper.call_in(delay_s, lambda: self._due(run.number, position))
+
+    def committed(self, plans: Iterable[RunPlan]) -> None:
+        self._failing_since_s = None
+        self.teller.committed(plans)
+        if not self._barrier_set:
+            self._barrier_set = True
+            self.timekeeper.call_in(BARRIER_S, self._barrier)
+        if not self._watching_slots and any(chunk.open > 1 for chunk in self._drain.chunks):
+            self._watching_slots = True
+            self.timekeeper.call_in(HELD_S, self._watch_slots)
+
+    def ended(self, run: RunState) -> None:
+        live = self._live.pop(run.id, None)
+        if live is not None:
+            live.done.set()
+
+    def broken(self, run: RunState, error: CodomyrmexError) -> None:
+        logger.error("run %s was put aside: %s", run.id, error)
+        live = self._live.pop(run.id, None)
+        if live is not None:
+            live.error = error
+            live.done.set()
+
+    def fault(self, error: Exception) -> None:
+        logger.error("the engine has a fault and stops", exc_info=error)
+        self.give_up(EngineFault(error))
+
+    def store_failed(self, error: CodomyrmexError, failures: int) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._failing_since_s is None:
+            self._failing_since_s = now_s
+            logger.warning("a commit was refused and will be tried again: %s", error)
+        fenced = isinstance(error, run_store.StaleEngine)
+        if fenced or now_s - self._failing_since_s >= self._patience_s:
+            self.give_up(error)
+            return
+        first_s, longest_s = BACKOFF_S
+        self.timekeeper.call_in(min(longest_s, first_s * 2 ** min(failures - 1, 20)), self._drain.drain)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+        if self._closing:
+            raise EngineClosed("the engine has been shut down; open a new one")
+
+    def _drain_soon(self) -> None:
+        self.timekeeper.call_soon(self._drain.drain)
+
+    def _due(self, run_number: int, position: int) -> None:
+        self._drain.post(Due(run_number, position))
+        self._drain.drain()
+
+    def _barrier(self) -> None:
+        self._barrier_set = False
+        try:
+            self._database.barrier()
+        except StoreError as error:
+            logger.warning("a barrier failed: %s", error)
+
+    def _checkpoint(self) -> None:
+        try:
+            self._database.checkpoint()
+        except StoreError as error:
+            logger.warning("a checkpoint failed: %s", error)
+
+    def _watch_slots(self) -> None:
+        """Records outcomes that lie while a slot works on, and spreads what a stuck slot was given."""
+        now_s = self._clock.monotonic_s()
+        long = [chunk for chunk in list(self._drain.chunks) if chunk.entries]
+        stuck = [chunk for chunk in long if chunk.begun_s and now_s - chunk.begun_s > STUCK_S]
+        if self._drain.recall(stuck) or (self._drain.has_news and stuck):
+            self._drain.drain()
+        elif self._drain.has_news and any(chunk.begun_s and now_s - chunk.begun_s > HELD_S for chunk in self._drain.chunks):
+            self._drain.drain()
+        if any(chunk.open > 1 for chunk in list(self._drain.chunks)):
+            self.timekeeper.call_in(HELD_S, self._watch_slots)
+        else:
+            self._watching_slots = False
+
+    def give_up(self, error: CodomyrmexError) -> None:
+        """Writes nothing more and tells everybody who waits; what runs is ended by `close`."""
+        self._failed = error
+        self._drain.stopped = True
+        logger.error("the engine gives up: %s", error)
+        for live in list(self._live.values()):
+            live.error = error
+            live.done.set()
+
+    def _timekeeper_failed(self, error: BaseException) -> None:
+        logger.error("a call of the timekeeper failed", exc_info=error)
+
+

@@ -1,0 +1,173 @@
+"""The tasks of one run as views, and sentences about them.
+
+Layer: above the run store; beside `run_reader`, which makes it. One pass over the rows; what has no row is
+worked out from the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from codomyrmex.clock import to_datetime
+from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
+from codomyrmex.logistics.orchestration.project.run_views import FINAL_TASK_STATUSES, TaskCounts, TaskView
+from codomyrmex.logistics.storage.database import Database, Row
+
+ROWS = """
+SELECT position, state, reason, attempt, ready_at, started_at, ended_at, error FROM task WHERE run = ?
+"""
+FAN_OUTS = "SELECT step, first, size FROM fan_out WHERE run = ? ORDER BY first"
+WHY_SKIPPED = {
+    "condition": "its run_if said no",
+    "upstream": "a step it depends on did not succeed",
+    "trigger_rule": "its trigger_rule was not met",
+    "cancelled": "the run was cancelled",
+    "fail_fast": "another step failed and fail_fast is set",
+    "expression": "its condition or its items could not be worked out",
+}
+
+
+class TaskTable:
+    """See the module; holds the rows of one moment."""
+
+    def __init__(
+        self,
+        database: Database,
+        run: int,
+        run_id: str,
+        workflow: CompiledWorkflow,
+        run_status: str,
+        state_dir: Path | None,
+    ) -> None:
+        self.workflow = workflow
+        self._run_id = run_id
+        self._run_status = run_status
+        self._state_dir = state_dir
+        self._rows: dict[int, Row] = {row[0]: row for row in database.query(ROWS, (run,))}
+        self._groups = {row[0]: (row[1], row[2]) for row in database.query(FAN_OUTS, (run,))}
+
+    def name_of(self, position: int) -> str:
+        """`name`, or `name[i]` for an item."""
+        if position < len(self.workflow):
+            return self.workflow.names[position]
+        for step, (first, size) in self._groups.items():
+            if first <= position < first + size:
+                return f"{self.workflow.names[step]}[{position - first}]"
+        return f"#{position}"
+
+    def views(self) -> Iterator[TaskView]:
+        """Every task, steps in the order of the definition, each fan-out before its items."""
+        for step in range(len(self.workflow)):
+            group = self._groups.get(step)
+            yield self._view(step, step, None, group)
+            if group is not None:
+                first, size = group
+                for index in range(size):
+                    yield self._view(first + index, step, index, None)
+
+    def explain(self, task: str | None) -> list[str]:
+        """What waiting tasks wait for; with a name, that task whatever its state."""
+        said = []
+        for view in self.views():
+            if task is not None and task not in (view.name, view.step):
+                continue
+            if task is not None or view.status not in FINAL_TASK_STATUSES:
+                said.append(self._sentence(view))
+        return said
+
+    def _status(self, position: int, step: int) -> tuple[str, str | None]:
+        row = self._rows.get(position)
+        if row is not None:
+            return row[1], row[2]
+        if position >= len(self.workflow) or not self._open_parents(step):
+            return "pending", None
+        return "blocked", "dependencies"
+
+    def _open_parents(self, step: int) -> list[str]:
+        return [
+            self.workflow.names[parent]
+            for parent in self.workflow.graph.parents(step)
+            if self._rows.get(parent, (0, "blocked"))[1] not in FINAL_TASK_STATUSES
+        ]
+
+    def _view(self, position: int, step: int, index: int | None, group: tuple[int, int] | None) -> TaskView:
+        status, reason = self._status(position, step)
+        name = self.workflow.names[step]
+        spec = self.workflow.spec(step)
+        row = self._rows.get(position)
+        attempt = row[3] if row is not None else 0
+        started, ended = (row[5], row[6]) if row is not None else (None, None)
+        task = name if index is None else f"{name}[{index}]"
+        return TaskView(
+            name=task,
+            step=name,
+            index=index,
+            status=status,
+            reason=reason,
+            attempt=attempt,
+            module=spec.module,
+            action=spec.action,
+            started_at=to_datetime(started) if started is not None else None,
+            ended_at=to_datetime(ended) if ended is not None else None,
+            duration_s=(ended - started) / 1_000_000 if started is not None and ended is not None else None,
+            error=msgspec.json.decode(row[7]) if row is not None and row[7] else None,
+            log_path=self._log_path(task, attempt) if group is None else None,
+            counts=self._counts(group) if group is not None else None,
+        )
+
+    def _log_path(self, task: str, attempt: int) -> str | None:
+        if self._state_dir is None or not attempt:
+            return None
+        path = self._state_dir / "runs" / self._run_id / f"{task}.{attempt}.log"
+        return str(path) if path.exists() else None
+
+    def _counts(self, group: tuple[int, int]) -> TaskCounts:
+        first, size = group
+        counts: dict[str, int] = {}
+        for position in range(first, first + size):
+            row = self._rows.get(position)
+            state = row[1] if row is not None else "pending"
+            counts[state] = counts.get(state, 0) + 1
+        return TaskCounts(total=size, **counts)
+
+    def _sentence(self, view: TaskView) -> str:
+        head = f"{view.name} is {view.status}"
+        if view.status == "running":
+            if view.counts is not None:
+                return f"{head}: {view.counts.ended} of {view.counts.total} items have ended."
+            return f"{head}: attempt {view.attempt}, since {_clock(view.started_at)}."
+        if view.status == "blocked":
+            return f"{head}: {self._waits_for(view)}."
+        if view.status == "pending":
+            return f"{head}: ready, waits for a free slot."
+        if view.error is not None:
+            return f"{head} after attempt {view.attempt}: {_error_line(view.error)}."
+        if view.reason is not None:
+            return f"{head}: {WHY_SKIPPED.get(view.reason, view.reason)}."
+        return f"{head} in attempt {view.attempt}."
+
+    def _waits_for(self, view: TaskView) -> str:
+        if view.reason == "timer":
+            row = self._rows[self.workflow.index[view.step]] if view.index is None else self._item_row(view)
+            return f"attempt {view.attempt} failed, the next follows at {_clock(to_datetime(row[4]))}"
+        waiting = self._open_parents(self.workflow.index[view.step])
+        shown = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
+        return f"waits for {shown}"
+
+    def _item_row(self, view: TaskView) -> Row:
+        first, _size = self._groups[self.workflow.index[view.step]]
+        return self._rows[first + (view.index or 0)]
+
+
+def _clock(instant: Any) -> str:
+    return instant.astimezone().strftime("%H:%M:%S") if instant is not None else "?"
+
+
+def _error_line(error: Any) -> str:
+    message = str(error.get("message") or "").strip().splitlines()
+    kind = str(error.get("type", "error")).rpartition(".")[2]
+    return f"{kind}: {message[0]}" if message and message[0] else kind

@@ -1,0 +1,88 @@
+"""Events to those who listen, in the order of their commits.
+
+Layer: the engine's shell. One thread hands every committed event to the handlers registered for its kind.
+A handler that raises is logged and harms nobody; a slow one only delays other handlers, never the drain:
+the queue holds references to what was committed anyway, and beyond `QUEUE_LIMIT` batches the oldest are
+dropped for handlers (`dropped` counts them), because the journal in the store has them all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from threading import Condition, Thread
+from typing import Any
+
+from codomyrmex.logging_monitoring import get_logger
+from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+
+QUEUE_LIMIT = 10_000
+Handler = Callable[[str, dict[str, Any]], object]
+
+logger = get_logger(__name__)
+
+
+class Teller:
+    """See the module. Its thread begins with the first handler."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._handlers: dict[str, list[Handler]] = {}
+        self._queue: deque[tuple[RunState, int, list[Any]]] = deque(maxlen=QUEUE_LIMIT)
+        self._wake = Condition()
+        self._stopping = False
+        self._thread: Thread | None = None
+
+    def register(self, event: str, handler: Handler) -> None:
+        """Calls `handler(event, data)` for every event of this kind; `*` means every kind."""
+        with self._wake:
+            self._handlers.setdefault(event, []).append(handler)
+            if self._thread is None:
+                self._thread = Thread(target=self._tell, name="codomyrmex-teller", daemon=True)
+                self._thread.start()
+
+    def committed(self, plans: Iterable[RunPlan]) -> None:
+        """Queues what a commit said; costs nothing while nobody listens."""
+        if self._thread is None:
+            return
+        with self._wake:
+            for plan in plans:
+                self.dropped += len(self._queue) == QUEUE_LIMIT
+                self._queue.append((plan.run, plan.now_us, plan.events))
+            self._wake.notify()
+
+    def stop(self) -> None:
+        """Tells what is queued, then ends. Idempotent."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _tell(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue:
+                    if self._stopping:
+                        return
+                    self._wake.wait()
+                run, now_us, events = self._queue.popleft()
+            for event in events:
+                self._tell_one(run, now_us, event)
+
+    def _tell_one(self, run: RunState, now_us: int, event: tuple[Any, ...]) -> None:
+        kind, position = event[0], event[1]
+        handlers = [*self._handlers.get(kind, ()), *self._handlers.get("*", ())]
+        if not handlers:
+            return
+        data: dict[str, Any] = {"run_id": run.id, "workflow": run.workflow.name, "at_us": now_us}
+        if position is not None:
+            data["task"] = run.name_of(position)
+        if len(event) > 2:
+            data["details"] = list(event[2:])
+        for handler in handlers:
+            try:
+                handler(kind, data)
+            except Exception:  # noqa: BLE001 - a user's handler must not end the teller
+                logger.exception("an event handler failed", extra={"event": kind})

@@ -1,0 +1,58 @@
+"""Values at the engine's border: tagged JSON through msgspec.
+
+Layer: pure. The tags and their meaning stand in `executors.worker.values`, which the workers run
+themselves; the trees are the same on both sides. `decode` never imports a class of the user: an enum reads
+as its value, a dataclass as the dict of its fields. A thread task, which runs beside the user's classes,
+reads with `load`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from codomyrmex.logistics.orchestration.project.executors.worker.values import (
+    Undecodable,
+    Unserialisable,
+    from_tagged,
+    to_tagged,
+)
+
+__all__ = [
+    "Undecodable",
+    "Unserialisable",
+    "decode",
+    "decode_tree",
+    "encode",
+    "from_tagged",
+    "load",
+    "to_tagged",
+]
+
+_encode_tree = msgspec.json.Encoder().encode
+_decode_tree = msgspec.json.Decoder().decode
+
+
+def encode(value: Any, *, root: str = "output") -> bytes:
+    """`value` as tagged JSON; raises `Unserialisable` naming the place below `root`."""
+    if value is None:
+        return b"null"
+    return _encode_tree(to_tagged(value, root=root))
+
+
+def decode(data: bytes) -> Any:
+    """The value that `data` holds, records as dicts and enums as their values."""
+    tree = _decode_tree(data)
+    return from_tagged(tree, classes=False) if b'"$type"' in data else tree
+
+
+def decode_tree(data: bytes) -> Any:
+    """The JSON tree that `data` holds, tags and all."""
+    return _decode_tree(data)
+
+
+def load(data: bytes) -> Any:
+    """The value that `data` holds, records and enums rebuilt by importing their classes."""
+    tree = _decode_tree(data)
+    return from_tagged(tree, classes=True) if b'"$type"' in data else tree

@@ -1,0 +1,308 @@
+"""The canonical document of a workflow: what files become, what the store keeps, what the core compiles.
+
+Layer: pure. A document is a plain dict in the long form. **A key that is missing has its default**, and a key
+whose value is the default is left out, so equal workflows are equal documents and hash alike. It is JSON
+throughout: template trees are *tagged* (`values.to_tagged`), so a Path given in Python, and a "$type" key in a
+file, both come out as they went in.
+
+Workflow
+    codomyrmex    1, always there
+    name          text `[A-Za-z_][A-Za-z0-9_.-]{0,127}`, always there
+    steps         list of steps in the order of the file, always there, at least one, names unique
+    version       text                                              default none
+    description   text                                              default ""
+    labels        {text: text}                                      default {}
+    parameters    {name: declaration}                               default {}
+    outputs       {name: template tree}                             default {}
+    env           {NAME: text, may hold `${...}`}                   default {}
+    working_dir   text, relative to the root, may hold `${...}`     default "." (the root)
+    python        text, an interpreter                              default none
+    max_parallel  int >= 1, tasks of the run at once                default none
+    fail_fast     True                                              default False
+    isolation     "thread" for a workflow made in Python: what steps run in that name none.
+                  Not written to files                              default "process"
+Declaration of a parameter
+    type          string integer number boolean list object path date, always there
+    default       a JSON value already read by the type (a path as written, a date as ISO text);
+                  missing: a value must be given. None is allowed for every type
+    description   text
+    choices       list of allowed values, already read by the type
+Step
+    name          text as above, always there
+    module        text: `pkg.mod`, `./file.py`, or built-in `shell http python files`; always there
+    action        text, always there (a dotted qualified name for methods)
+    parameters    {name: template tree}                             default {}
+    dependencies  [step name], no doubles; parents by reference are NOT added here   default []
+    run_if        condition text                                    default none (always)
+    foreach       template text `${...}`, or a list of template trees   default none
+    trigger_rule  all_done one_success one_failed none_failed       default "all_success"
+    priority      low high critical                                 default "normal"
+    resources     {"cpu": milli-CPU int >= 0, "memory": bytes int >= 0}, either may be missing   default {}
+    timeout_s     float > 0, of one attempt                         default none
+    retry         {max_attempts int >= 2 (always there), delay_s, backoff, max_delay_s, jitter, on, never};
+                  missing inside: RETRY_DEFAULTS                    default: one attempt
+    required      False                                             default True
+    isolation     process thread async                              default: the workflow's
+    max_parallel  int >= 1, items of a foreach at once              default none
+    env           {NAME: text}, over the workflow's                 default {}
+    working_dir   text                                              default: the workflow's
+    python        text                                              default: the workflow's
+    effects       pure idempotent unsafe                            default: as the action declares
+    description   text                                              default ""
+
+`run: TEXT` is module "shell", action "run", parameters {command: TEXT, shell: True}; `run: [..]` is
+{command: [..]}. `defaults:` of a file have been merged into the steps: a step's own key replaces the default as a
+whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from codomyrmex.logistics.orchestration.project.amounts import (
+    read_duration_s,
+    read_milli_cpu,
+    read_size_bytes,
+    write_cpu,
+    write_size,
+)
+from codomyrmex.logistics.orchestration.project.workflow_parameters import normalise_declaration
+
+Document = dict[str, Any]
+
+RETRY_DEFAULTS: Mapping[str, Any] = {
+    "delay_s": 0.0, "backoff": 2.0, "max_delay_s": 3600.0, "jitter": False, "on": [], "never": [],
+}  # fmt: skip
+BUILT_IN_MODULES = ("shell", "http", "python", "files")
+
+# What a key means when it is missing; a value equal to it is left out.
+_STEP_DEFAULTS: Mapping[str, Any] = {
+    "parameters": {}, "dependencies": [], "trigger_rule": "all_success", "priority": "normal", "resources": {},
+    "required": True, "env": {}, "description": "", "retry": {},
+}  # fmt: skip
+_WORKFLOW_DEFAULTS: Mapping[str, Any] = {
+    "description": "", "labels": {}, "parameters": {}, "outputs": {}, "env": {}, "working_dir": ".", "fail_fast": False,
+    "isolation": "process",
+}  # fmt: skip
+
+
+def normalise(tree: Mapping[str, Any]) -> Document:
+    """The canonical document of a tree (long and short forms mixed) that has been found without fault.
+
+    The document takes over values of the tree; equal policies and amounts of many steps become one object.
+    """
+    document: Document = {"codomyrmex": 1, "name": tree["name"]}
+    for key, value in tree.items():
+        if key in _NOT_KEPT or key.startswith("x-"):
+            continue
+        reader = _WORKFLOW_READERS.get(key)
+        read = value if reader is None else reader(value)
+        if read != _WORKFLOW_DEFAULTS.get(key, ...):
+            document[key] = read
+    shared: dict[str, Any] = {}
+    defaults = _read_step(tree.get("defaults", {}), shared)
+    document["steps"] = [_normalise_step(step, defaults, shared) for step in tree["steps"]]
+    return document
+
+
+_NOT_KEPT = frozenset({"codomyrmex", "name", "steps", "defaults", "finally", "on_failure"})
+
+
+def _normalise_step(
+    raw: Mapping[str, Any], defaults: dict[str, Any], shared: dict[str, Any]
+) -> dict[str, Any]:
+    read = defaults | _read_step(raw, shared)
+    step = {"name": read["name"], "module": read["module"], "action": read["action"]}
+    for key, value in read.items():
+        if key not in _STEP_DEFAULTS or value != _STEP_DEFAULTS[key]:
+            step[key] = value
+    return step
+
+
+def _read_step(raw: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Long keys and canonical values.
+
+    Values equal to a default still stand, so that they beat `defaults:`.
+    """
+    step: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key in _SHARED_READERS:
+            long, read = _SHARED_READERS[key]
+            text = f"{long}{value!r}"
+            found = shared.get(text)
+            if found is None:
+                found = shared[text] = read(value)
+            step[long] = found
+        elif key in _STEP_READERS:
+            _STEP_READERS[key](step, value)
+        elif key in ("module", "action"):
+            step[key] = shared.setdefault(value, value)
+        elif key != "retry_count" and not key.startswith("x-"):
+            step[key] = value
+    return step
+
+
+def _read_run(step: dict[str, Any], value: Any) -> None:
+    step["module"], step["action"] = "shell", "run"
+    command = (
+        {"command": value, "shell": True} if isinstance(value, str) else {"command": [*map(argument, value)]}
+    )
+    step["parameters"] = command | step.get("parameters", {})
+
+
+def argument(value: Any) -> str:
+    """An item of a command list as text: `5` and `true` need no quotes in a file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def split_call(value: str) -> tuple[str, str] | None:
+    """Module and action of `mod:function`, or of `shell.run` and the other built-ins.
+
+    None when it is neither.
+    """
+    module, colon, action = value.rpartition(":")
+    if not colon:
+        module, dot, action = value.partition(".")
+        if not dot or module not in BUILT_IN_MODULES:
+            return None
+    return (module, action) if module and action else None
+
+
+def _read_call(step: dict[str, Any], value: str) -> None:
+    found = split_call(value)
+    assert found is not None, value
+    step["module"], step["action"] = found
+
+
+def _read_parameters(step: dict[str, Any], value: dict[str, Any]) -> None:
+    step["parameters"] = step["parameters"] | value if "parameters" in step else value
+
+
+def _read_dependencies(step: dict[str, Any], value: Any) -> None:
+    if isinstance(value, str):
+        step["dependencies"] = [value]
+    else:
+        step["dependencies"] = value if len(value) < 2 else list(dict.fromkeys(value))
+
+
+def _read_retry(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {"max_attempts": int(value) + 1} if value else {}
+    tries = int(value["max_attempts"])
+    policy: dict[str, Any] = {"max_attempts": tries}
+    for key, default in RETRY_DEFAULTS.items():
+        given = value.get(key, value.get(key.removesuffix("_s")))
+        if given is None:
+            continue
+        if key.endswith("_s"):
+            given = read_duration_s(given)
+        elif key == "backoff":
+            given = float(given)
+        elif isinstance(default, list):
+            given = [given] if isinstance(given, str) else list(given)
+        if given != default:
+            policy[key] = given
+    return policy if tries > 1 else {}
+
+
+def _read_resources(value: Mapping[str, Any]) -> dict[str, int]:
+    readers: Mapping[str, Callable[[Any], int]] = {"cpu": read_milli_cpu, "memory": read_size_bytes}
+    return {name: readers[name](amount) for name, amount in value.items() if name in readers}
+
+
+def _read_env(value: Mapping[str, Any]) -> dict[str, str]:
+    return {name: argument(text) for name, text in value.items()}
+
+
+_STEP_READERS: Mapping[str, Callable[[dict[str, Any], Any], None]] = {
+    "run": _read_run,
+    "call": _read_call,
+    "with": _read_parameters,
+    "parameters": _read_parameters,
+    "needs": _read_dependencies,
+    "dependencies": _read_dependencies,
+}
+
+# Read once for each text of them: thousands of steps have the same few.
+_SHARED_READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "timeout": ("timeout_s", read_duration_s),
+    "timeout_s": ("timeout_s", read_duration_s),
+    "retry": ("retry", _read_retry),
+    "max_retries": ("retry", _read_retry),
+    "resources": ("resources", _read_resources),
+    "env": ("env", _read_env),
+    "max_parallel": ("max_parallel", int),
+}
+
+_WORKFLOW_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "version": argument,
+    "labels": _read_env,
+    "env": _read_env,
+    "max_parallel": int,
+    "parameters": lambda value: {name: normalise_declaration(each) for name, each in value.items()},
+}
+
+
+def pruned(tree: Any) -> Any:
+    """The tree without keys that have no value (`needs:` and nothing behind it): they mean the default."""
+    if not isinstance(tree, dict):
+        return tree
+    steps = tree.get("steps")
+    if isinstance(steps, list):
+        tree["steps"] = [
+            {key: value for key, value in step.items() if value is not None}
+            if type(step) is dict and None in step.values()
+            else step
+            for step in steps
+        ]
+    return {key: value for key, value in tree.items() if value is not None}
+
+
+def modernise_document(document: Document) -> None:
+    """Turn the `{{step.output}}` of files from before format 1 into `${steps.step.output}`, in place."""
+    from codomyrmex.logistics.orchestration.project.references import modernise
+
+    def modern(value: Any) -> Any:
+        if isinstance(value, str):
+            return modernise(value) if "{{" in value else value
+        if isinstance(value, dict):
+            return {key: modern(each) for key, each in value.items()}
+        return [modern(each) for each in value] if isinstance(value, list) else value
+
+    for holder in (document, *document["steps"]):
+        for key in ("parameters", "outputs", "foreach", "run_if", "env"):
+            if key in holder and not (holder is document and key == "parameters"):
+                holder[key] = modern(holder[key])
+
+
+def file_form(document: Document) -> dict[str, Any]:
+    """The document as a person writes it (`256MiB`, `run:`, CPUs not thousandths).
+
+    Loading it gives the document back.
+    """
+    tree = {key: value for key, value in document.items() if key not in ("steps", "isolation")}
+    tree["steps"] = [_step_file_form(step) for step in document["steps"]]
+    return tree
+
+
+def _step_file_form(step: Mapping[str, Any]) -> dict[str, Any]:
+    form = {key: value for key, value in step.items() if key not in ("module", "action", "parameters")}
+    parameters = dict(step.get("parameters", {}))
+    command = parameters.get("command")
+    as_shell = isinstance(command, str) and parameters.get("shell") is True
+    if step["module"] == "shell" and step["action"] == "run" and (as_shell or isinstance(command, list)):
+        parameters = {key: value for key, value in parameters.items() if key not in ("command", "shell")}
+        action = {"run": command}
+    else:
+        action = {"module": step["module"], "action": step["action"]}
+    form = {"name": form.pop("name"), **action, **({"parameters": parameters} if parameters else {}), **form}
+    resources = step.get("resources")
+    if resources:
+        form["resources"] = {
+            name: write_cpu(amount) if name == "cpu" else write_size(amount)
+            for name, amount in resources.items()
+        }
+    return form

@@ -1,0 +1,362 @@
+"""What is wrong with a workflow file, in words that help: from a schema error to a `Fault`.
+
+Layer: pure. A fault says the place as people point at it (`steps[2] 'parse'.retry.delay`), what was got,
+what is allowed, the nearest name, and what to write instead where that can be told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+from unicodedata import combining, normalize
+
+from codomyrmex.exceptions import Fault
+from codomyrmex.logistics.orchestration.project.workflow_parameters import PARAMETER_TYPES, describe
+
+Path = tuple[str | int, ...]
+Placed = tuple[Path, Fault]
+
+STEP_KINDS = ("run", "call", "module")
+
+# Keys of the format that this version does not have yet: better said than "unknown key".
+_LATER_WORKFLOW_KEYS = frozenset(
+    {"concurrency", "schedules", "timeout", "timeout_s", "on_failure", "finally"}
+)
+_LATER_STEP_KEYS = frozenset(
+    {
+        "workflow", "approval", "wait_for", "sleep", "cache", "compensate", "on_item_failure", "on_engine_loss",
+        "title",
+    }
+)  # fmt: skip
+_LATER_RESOURCES = frozenset({"gpu", "disk", "network"})
+
+# What the same thing is called elsewhere.
+STEP_WORDS: Mapping[str, str] = {
+    "depends_on": "needs", "depends": "needs", "after": "needs", "requires": "needs", "upstream": "needs",
+    "command": "run", "cmd": "run", "script": "run", "sh": "run", "bash": "run", "shell": "run",
+    "if": "run_if", "when": "run_if", "condition": "run_if", "only_if": "run_if",
+    "args": "with", "arguments": "with", "params": "with", "kwargs": "with", "inputs": "with", "input": "with",
+    "retries": "retry", "attempts": "retry", "max_attempts": "retry",
+    "id": "name", "key": "name", "step": "name", "uses": "call", "function": "call", "callable": "call",
+    "cwd": "working_dir", "workdir": "working_dir", "working_directory": "working_dir", "dir": "working_dir",
+    "environment": "env", "for_each": "foreach", "loop": "foreach", "matrix": "foreach", "with_items": "foreach",
+    "timeout_seconds": "timeout_s", "timeout_sec": "timeout_s", "timeout-minutes": "timeout",
+    "allow_failure": "required", "continue_on_error": "required", "continue-on-error": "required",
+    "optional": "required", "trigger": "trigger_rule", "parallel": "max_parallel", "parallelism": "max_parallel",
+}  # fmt: skip
+_WORKFLOW_WORDS: Mapping[str, str] = {
+    "tasks": "steps", "jobs": "steps", "stages": "steps", "dag": "steps", "step": "steps", "params": "parameters",
+    "inputs": "parameters", "vars": "parameters", "variables": "parameters", "args": "parameters", "id": "name",
+    "title": "name", "environment": "env", "cwd": "working_dir", "workdir": "working_dir", "output": "outputs",
+    "results": "outputs", "parallel": "max_parallel", "max_workers": "max_parallel", "default": "defaults",
+    "stop_on_failure": "fail_fast", "failfast": "fail_fast",
+}  # fmt: skip
+_RETRY_WORDS: Mapping[str, str] = dict.fromkeys(
+    ("attempts", "tries", "retries", "times", "count", "limit", "max_tries", "max_retries"), "max_attempts"
+) | {"wait": "delay", "interval": "delay", "factor": "backoff", "exceptions": "on", "except": "never"}
+_TYPE_WORDS: Mapping[str, str] = {
+    "str": "string", "text": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean",
+    "array": "list", "dict": "object", "map": "object", "mapping": "object", "file": "path", "dir": "path",
+    "datetime": "date", "any": "object",
+}  # fmt: skip
+_VALUE_WORDS: Mapping[str, Mapping[str, str]] = {
+    "type": _TYPE_WORDS,
+    "trigger_rule": {
+        "always": "all_done", "all": "all_success", "success": "all_success", "any": "one_success",
+        "failure": "one_failed", "failed": "one_failed", "on_failure": "one_failed", "all_complete": "all_done",
+        "none_failed_min_one_success": "none_failed",
+    },
+    "isolation": {"subprocess": "process", "asyncio": "async", "coroutine": "async"},
+    "priority": {"medium": "normal", "default": "normal", "urgent": "critical", "highest": "critical",
+                 "lowest": "low"},
+}  # fmt: skip
+_TEXT_KEYS = frozenset({"description", "working_dir", "python", "module", "action"})
+_PLAIN_NUMBER = re.compile(r"[-+]?[\d_]+(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
+_TAKES_REFERENCES = "`with`, `run`, `foreach`, `env`, `working_dir` and `outputs`"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that this one was most likely meant to be."""
+    names = list(known)
+    plain = {each.lower().replace("-", "_"): each for each in reversed(names)}
+    found = get_close_matches(name.lower().replace("-", "_"), plain, n=1, cutoff=0.6)
+    return plain[found[0]] if found else None
+
+
+def path_text(path: Path, tree: Any = None) -> str:
+    """A place as people point at it: `steps[2] 'parse'.retry.max_attempts`."""
+    text = ""
+    here = tree
+    shown = path if len(path) <= 12 else path[:8]
+    for part in shown:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            here = here[part] if isinstance(here, list) and 0 <= part < len(here) else None
+            name = here.get("name") if isinstance(here, dict) else None
+            if text.startswith("steps[") and "." not in text and isinstance(name, str):
+                text += f" {name[:80]!r}"
+        else:
+            text += f".{part[:80]}" if text else part[:80]
+            here = here.get(part) if isinstance(here, dict) else None
+    return text if shown is path else f"{text}..."
+
+
+def explain(error: Any, tree: Any, root_schema: Mapping[str, Any]) -> list[Placed]:
+    """The faults that one schema error stands for (an error of unknown keys stands for one each)."""
+    path: Path = tuple(error.instance_path)
+    keyword: str = error.kind.name
+    if keyword in ("oneOf", "anyOf"):
+        return []  # told in better words by workflow_check
+    value = at(tree, path)
+    rule = at(root_schema, error.schema_path[:-1])
+    message = (rule.get("errorMessage") if isinstance(rule, Mapping) else None) or error.message
+    if keyword == "additionalProperties":
+        known = tuple(rule["properties"])
+        return [((*path, key), _unknown_key(path, key, known, tree)) for key in error.kind.unexpected]
+    if keyword == "required":
+        missing = _missing_key(path, error.kind.property, value, tree)
+        return [] if missing is None else [(path, missing)]
+    if keyword == "enum":
+        return [(path, _wrong_word(path, value, tuple(map(str, error.kind.options)), tree))]
+    if keyword == "propertyNames":
+        return [_wrong_key_name(path, name, rule, tree) for name in value if not _is_named_well(name, rule)]
+    if keyword == "maxItems" and rule.get("maxItems") == 0:
+        return [
+            (path, fault(path, tree, f"`{path[-1]}` is not supported by this version", code="unsupported"))
+        ]
+    return [(path, _wrong_value(path, value, keyword, rule, message, tree))]
+
+
+def at(tree: Any, path: Iterable[str | int]) -> Any:
+    """What stands at a place of a tree."""
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+def fault(path: Path, tree: Any, message: str, *, value: Any = ..., **more: Any) -> Fault:
+    """A fault at a place; with a `value` the message says what was got."""
+    if value is not ...:
+        more["got"] = describe(value)
+        message = f"{message}; got {more['got']}"
+    return Fault(message=message, path=path_text(path, tree), **more)
+
+
+def _unknown_key(path: Path, key: str, known: tuple[str, ...], tree: Any) -> Fault:
+    place = (*path, key)
+    if key in _later_keys(path):
+        return fault(place, tree, f"`{key}` is not supported by this version", code="unsupported")
+    advice = _belongs_elsewhere(path, key)
+    if advice is not None:
+        return fault(place, tree, f"unknown key {key[:80]!r}", code="unknown_key", advice=advice)
+    close = _words_for(path).get(key.lower()) or nearest(key, known)
+    shown = tuple(name for name in known if name not in ("max_retries", "retry_count"))
+    if close is not None and len(shown) < 12:
+        advice = f"allowed: {', '.join(shown)}"
+    if path and path[-1] == "resources":
+        if close is None:
+            message = f"the resource {key[:80]!r} is not supported by this version"
+            return fault(place, tree, message, code="unsupported", allowed=shown)
+        message = f"unknown resource {key[:80]!r}"
+    else:
+        message = f"unknown key {key[:80]!r}"
+    return fault(place, tree, message, code="unknown_key", allowed=shown, nearest=close, advice=advice)
+
+
+def _is_step(path: Path) -> bool:
+    return len(path) == 2 and path[0] == "steps"
+
+
+def _later_keys(path: Path) -> frozenset[str]:
+    if not path:
+        return _LATER_WORKFLOW_KEYS
+    if _is_step(path):
+        return _LATER_STEP_KEYS
+    return {"resources": _LATER_RESOURCES, "retry": frozenset({"memory"})}.get(str(path[-1]), frozenset())
+
+
+def _words_for(path: Path) -> Mapping[str, str]:
+    """What the keys at this place are called elsewhere."""
+    if not path:
+        return _WORKFLOW_WORDS
+    if _is_step(path):
+        return STEP_WORDS
+    return _RETRY_WORDS if path[-1] == "retry" else {}
+
+
+_STEP_ONLY = frozenset(
+    {"run", "call", "module", "action", "with", "needs", "dependencies", "run_if", "foreach"}
+)
+_DEFAULTS = frozenset({"retry", "isolation", "resources"})
+_WORKFLOW_ONLY = frozenset({"steps", "fail_fast", "outputs", "defaults", "labels", "version"})
+
+
+def _belongs_elsewhere(path: Path, key: str) -> str | None:
+    if not path and key in _DEFAULTS:
+        return f"it is a key of steps; for all of them write `defaults: {{{key}: ...}}`"
+    if path in ((), ("defaults",)) and key in _STEP_ONLY:
+        return "it is a key of a step: put it into an item of `steps`"
+    if path and path[0] == "steps" and len(path) == 2 and key in _WORKFLOW_ONLY:
+        return "it is a key of the workflow: put it beside `steps`"
+    if path and path[0] == "steps" and len(path) == 2 and key in ("delay", "delay_s", "backoff", "jitter"):
+        return f"it goes into retry: `retry: {{max_attempts: 3, {key}: ...}}`"
+    return None
+
+
+_MISSING_ADVICE: Mapping[str, str] = {
+    "steps": "write at least one: `steps:` and below it `  - {name: hello, run: [echo, hello]}`",
+    "max_attempts": "write how often to try in all: `max_attempts: 3`",
+}
+
+
+def _missing_key(path: Path, key: str, value: Any, tree: Any) -> Fault | None:
+    """None where the key stands there under another name: that name is a fault already."""
+    words = _words_for(path)
+    if isinstance(value, Mapping) and any(words.get(str(said).lower()) == key for said in value):
+        return None
+    advice = _MISSING_ADVICE.get(key)
+    if key == "name":
+        advice = (
+            "every step has a name of its own: `name: build`" if path else "write `name: nightly` at the top"
+        )
+    noun = "a name" if key == "name" else f"`{key}`"
+    return fault(path, tree, f"{noun} is missing", code="missing_key", advice=advice)
+
+
+def _wrong_word(path: Path, value: Any, options: tuple[str, ...], tree: Any) -> Fault:
+    key = str(path[-1])
+    close = None
+    message = f"{key} is a word"
+    if isinstance(value, str):
+        message = f"unknown {key.replace('_', ' ')}"
+        close = _VALUE_WORDS.get(key, {}).get(value.lower()) or nearest(value, options)
+    advice = f"allowed: {', '.join(options)}" if close is not None else None
+    return fault(
+        path, tree, message, value=value, code="wrong_value", allowed=options, nearest=close, advice=advice
+    )
+
+
+def _is_named_well(name: str, rule: Mapping[str, Any]) -> bool:
+    return re.fullmatch(rule["pattern"].strip("^$"), name, re.ASCII) is not None
+
+
+def _wrong_key_name(path: Path, name: str, rule: Mapping[str, Any], tree: Any) -> Placed:
+    place = (*path, name)
+    message = rule["errorMessage"]
+    close = clean_name(name, dots="env" not in path)
+    return place, fault(place, tree, message, value=name, code="bad_name", nearest=close)
+
+
+def clean_name(name: str, *, dots: bool = True) -> str | None:
+    """The name with what is not allowed in it replaced, or None when nothing is left."""
+    plain = normalize("NFKD", name)
+    plain = "".join(character for character in plain if not combining(character))
+    clean = re.sub(r"[^A-Za-z0-9_.-]+" if dots else r"[^A-Za-z0-9_]+", "_", plain).strip("_")[:127]
+    if clean and not re.match(r"[A-Za-z_]", clean):
+        clean = f"_{clean}"
+    return clean or None
+
+
+def _wrong_value(
+    path: Path, value: Any, keyword: str, rule: Mapping[str, Any], message: str, tree: Any
+) -> Fault:
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    advice = _advice(key, path, value, keyword, rule)
+    close = None
+    text = str(value).strip()
+    if key in ("needs", "dependencies") and isinstance(value, str) and re.search(r"[,\s]", text):
+        names = [each for each in re.split(r"[,\s]+", text.strip("[]")) if each]
+        advice = f"several are a list: {key}: [{', '.join(names)}]"
+    elif key == "name" or (key in ("needs", "dependencies") and isinstance(value, str)):
+        close = clean_name(text) if isinstance(value, (str, int, float)) else None
+        advice = None
+    if key == "steps" and keyword in ("minItems", "maxItems"):
+        most = f"a workflow has at most {rule['maxItems']:,} steps"
+        message = "a workflow has at least one step" if keyword == "minItems" else most
+    code = "wrong_type" if keyword == "type" else "wrong_value"
+    return fault(path, tree, message, value=value, code=code, nearest=close, advice=advice)
+
+
+def _advice(key: str, path: Path, value: Any, keyword: str, rule: Mapping[str, Any]) -> str | None:
+    wanted = rule.get("type", ())
+    wanted = {wanted} if isinstance(wanted, str) else set(wanted)
+    if len(path) == 2 and path[0] == "parameters" and "object" in wanted:
+        return _advice_on_declaration(key, value)
+    if isinstance(value, str):
+        return _advice_on_text(key, value, wanted)
+    if isinstance(value, Mapping):
+        return _advice_on_mapping(key, value, wanted)
+    if value is None and path and isinstance(path[-1], int):
+        return "the item is empty: fill it in or take its dash away"
+    if wanted == {"boolean"} and value in (0, 1):
+        return f"write {key}: {'true' if value else 'false'}"
+    if key in _TEXT_KEYS and isinstance(value, (int, float)) and keyword == "type":
+        return f'put it in quotes to make it text: "{str(value).lower()}"'
+    if key == "timeout" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "to have no limit, leave it out"
+    if key == "codomyrmex" and isinstance(value, int) and value > 1:
+        return "the file was made for a newer codomyrmex"
+    return None
+
+
+def _advice_on_declaration(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        kind = _VALUE_WORDS["type"].get(value.lower(), value.lower())
+        if kind in PARAMETER_TYPES:
+            return f"write `{name}: {{type: {kind}}}`"
+    written = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"write `{name}: {{default: {written}}}`"
+
+
+def _advice_on_text(key: str, value: str, wanted: set[str]) -> str | None:
+    if "${" in value and "string" not in wanted:
+        return f"references are filled in only in {_TAKES_REFERENCES}"
+    text = value.strip()
+    if wanted & {"number", "integer"}:
+        if key in ("timeout_s", "delay_s", "max_delay_s") and re.fullmatch(r"[\d.]+ ?(ms|s|m|h|d)", text):
+            return f"with a unit it is `{key.removesuffix('_s')}: {text.replace(' ', '')}`"
+        if key == "cpu" and re.fullmatch(r"\d+m", text):
+            return f"write it in CPUs: {int(text[:-1]) / 1000:g}"
+        if _PLAIN_NUMBER.fullmatch(text) and "string" not in wanted:
+            number = float(text.replace("_", ""))
+            return f"write the number plainly, without quotes: {key}: {number:.15g}"
+    if wanted == {"boolean"} and text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false"):
+        return f"write {key}: {'true' if text.lower() in ('yes', 'on', 'y', 'true') else 'false'}"
+    if key in ("timeout", "delay", "max_delay"):
+        return _duration_advice(key, text)
+    if key == "memory":
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT])[iI]?[bB]?", text)
+        return f"write memory: {match[1]}{match[2].upper()}iB" if match else _SIZES
+    if "array" in wanted and "string" not in wanted and key != "steps":
+        return f"write a list: {key}: [{text}]"
+    return None
+
+
+_SIZES = "units are B KiB MiB GiB TiB (powers of 1024) and KB MB GB TB (powers of 1000)"
+_LONG_UNITS = {"millisecond": "ms", "msec": "ms", "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h",
+               "hr": "h", "day": "d"}  # fmt: skip
+
+
+def _duration_advice(key: str, text: str) -> str:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+?)s?", text)
+    unit = None
+    if match is not None:
+        unit = _LONG_UNITS.get(match[2].lower()) or (match[2].lower() if match[2].lower() in "smhd" else None)
+    if match is not None and unit is not None:
+        return f"write {key}: {match[1]}{unit}"
+    return "units are ms, s, m, h and d, without spaces"
+
+
+def _advice_on_mapping(key: str, value: Mapping[str, Any], wanted: set[str]) -> str | None:
+    if key == "steps" and "array" in wanted:
+        first = next(iter(value), "build")
+        return f"give each item a dash and a name: `- name: {first}`"
+    if key == "foreach":
+        return "a grid of values is not supported by this version: give a list, or a reference to one"
+    if wanted & {"string", "number"} and len(value) == 1:
+        inner = next(iter(value))
+        if value[inner] is None:
+            return f'if you meant text, put it in quotes: "{{{inner}}}"'
+    return None

@@ -1,0 +1,121 @@
+"""From a definition and what the caller gives to a run that may begin: everything is checked here.
+
+Layer: above files, compiler and actions. Nothing runs before this has passed, and what it refuses it
+refuses with every fault at once: of the graph, the expressions, the actions, the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from codomyrmex.exceptions import Fault, ResourceRefused, ValidationError
+from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
+from codomyrmex.logistics.orchestration.project.compiled_workflow import (
+    CompiledWorkflow,
+    CompileFaults,
+    compile_workflow,
+)
+from codomyrmex.logistics.orchestration.project.values import to_tagged
+from codomyrmex.logistics.orchestration.project.workflow import Workflow
+from codomyrmex.logistics.orchestration.project.workflow_faults import Path as DocumentPath
+from codomyrmex.logistics.orchestration.project.workflow_faults import path_text
+from codomyrmex.logistics.orchestration.project.workflow_file import LoadedDocument
+from codomyrmex.logistics.orchestration.project.workflow_parameters import bind_parameters
+
+PlacedFault = tuple[DocumentPath, Fault]
+
+
+@dataclass(slots=True, kw_only=True)
+class Definition:
+    """A document with what else is known of it: its text, the file, functions made in Python."""
+
+    document: Mapping[str, Any]
+    loaded: LoadedDocument | None = None
+    file: Path | None = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of_workflow(cls, workflow: Workflow) -> Definition:
+        """The definition of a workflow made in Python."""
+        return cls(document=workflow.to_document(), functions=workflow.functions)
+
+    @property
+    def subject(self) -> str:
+        """What faults are said to be of."""
+        if self.loaded is not None and self.loaded.file is not None:
+            return self.loaded.file
+        return f"workflow {self.document.get('name')!r}"
+
+    def refuse(self, found: list[PlacedFault], more: list[Fault] | None = None) -> ValidationError:
+        """The error that lists these faults, each with its place in the file where there is one."""
+        if self.loaded is not None:
+            placed = self.loaded.place(found)
+        else:
+            placed = [replace(fault, path=path_text(path, self.document)) for path, fault in found]
+        placed += more or []
+        return ValidationError(placed, subject=self.subject)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a run begins with; `parameters` are tagged."""
+
+    workflow: CompiledWorkflow
+    document: Mapping[str, Any]
+    parameters: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(
+    definition: Definition,
+    given: Mapping[str, Any],
+    *,
+    root: Path,
+    caller_dir: Path,
+    catalogue: ActionCatalogue,
+) -> Prepared:
+    """Checks everything; raises `ValidationError` with all faults."""
+    compiled, found = check(definition, catalogue)
+    bound, faults = bind_parameters(definition.document, given, caller_dir=str(caller_dir), root=str(root))
+    if found or faults or compiled is None:
+        raise definition.refuse(found, faults)
+    return Prepared(
+        workflow=compiled,
+        document=definition.document,
+        parameters={name: to_tagged(value) for name, value in bound.items()},
+        warnings=tuple(catalogue.warnings),
+    )
+
+
+def check(definition: Definition, catalogue: ActionCatalogue) -> tuple[CompiledWorkflow | None, list[PlacedFault]]:
+    """The compiled definition, or None, and every fault that does not depend on the parameters given."""
+    compiled: CompiledWorkflow | None = None
+    found: list[PlacedFault] = []
+    try:
+        compiled = compile_workflow(definition.document, functions=definition.functions)
+    except CompileFaults as faults:
+        found += faults.found
+    steps = definition.document.get("steps", ())
+    known = set(definition.functions)
+    if len(known) < len(steps):
+        found += [
+            (path, fault)
+            for path, fault in catalogue.check(definition.document)
+            if not (len(path) > 1 and isinstance(path[1], int) and steps[path[1]]["name"] in known)
+        ]
+    found.sort(key=lambda placed: [(isinstance(part, str), part) for part in placed[0]])
+    return compiled, found
+
+
+def refuse_impossible(workflow: CompiledWorkflow, *, memory_bytes: int) -> None:
+    """Raises `ResourceRefused` for a step that asks for more than this machine has."""
+    for number, name in enumerate(workflow.names):
+        asked = workflow.spec(number).memory_bytes
+        if asked > memory_bytes:
+            raise ResourceRefused(
+                f"step {name!r} asks for {asked} bytes of memory, this machine has {memory_bytes}",
+                hint="ask for less, or run it on a larger machine",
+            )

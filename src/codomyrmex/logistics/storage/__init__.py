@@ -1,0 +1,1 @@
+"""The state of a project: one database file behind one port."""

@@ -1,0 +1,97 @@
+"""Commands that need no run: `init` and `doctor`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codomyrmex.cli import health_checks
+from codomyrmex.cli.first_workflow import actions
+
+
+def test_init_writes_a_workflow_and_says_what_to_do_next(cli, project: Path) -> None:
+    ended = cli("init")
+    assert ended.code == 0
+    assert (project / "codomyrmex.yaml").exists()
+    assert (project / "actions.py").exists()
+    assert ended.out.splitlines()[-1].strip() == "codomyrmex run"
+
+
+def test_init_elsewhere_says_where_to_go(cli, project: Path) -> None:
+    assert cli("init", "new/place", "--json").document["data"]["next"] == [
+        f"cd {project}/new/place",
+        "codomyrmex run",
+    ]
+    assert (project / "new/place/actions.py").exists()
+
+
+def test_init_changes_nothing_that_is_there(cli, project: Path) -> None:
+    (project / "actions.py").write_text("mine")
+    ended = cli("init")
+    assert ended.code == 6
+    assert "actions.py is there already" in ended.err
+    assert not (project / "codomyrmex.yaml").exists()
+    assert (project / "actions.py").read_text() == "mine"
+
+
+def test_the_actions_that_init_writes_count_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden/no.txt").write_text("not these")
+    (tmp_path / "a.txt").write_text("one two three")
+    (tmp_path / "b.md").write_text("four")
+    paths = actions.find_texts(tmp_path)
+    assert [Path(path).name for path in paths] == ["a.txt", "b.md"]
+    report = actions.write_report([actions.count_words(path) for path in paths], "out.csv")
+    assert report == {"words": 4, "path": "out.csv"}
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
+def test_doctor_finds_this_machine_in_order(cli) -> None:
+    data = cli("doctor", "--json").document["data"]
+    assert data["healthy"] is True
+    assert {"Python", "SQLite", "state", "disk"} <= {check["name"] for check in data["checks"]}
+
+
+def test_doctor_fails_where_the_state_cannot_be_written(cli) -> None:
+    ended = cli("doctor", "--state", "/proc/nothing")
+    assert ended.code == 1
+    assert "✗ state" in ended.out
+    assert "--state DIR" in ended.out
+    document = cli("doctor", "--state", "/proc/nothing", "--json").document
+    assert (document["ok"], document["data"]["healthy"]) == (False, False)
+
+
+def test_doctor_leaves_nothing_behind(cli, project: Path) -> None:
+    cli("doctor")
+    assert list(project.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict"),
+    [
+        (health_checks.sqlite_verdict("3.51.3", "x"), "ok"),
+        (health_checks.sqlite_verdict("3.51.2", "x"), "fail"),
+        (health_checks.check_python((3, 10, 9)), "fail"),
+        (health_checks.check_platform("win32"), "fail"),
+        (health_checks.check_platform("darwin"), "warn"),
+        (health_checks.disk_verdict(10 * 1024**3), "ok"),
+        (health_checks.disk_verdict(500 * 1024**2), "warn"),
+        (health_checks.disk_verdict(1024), "fail"),
+    ],
+)
+def test_what_is_too_old_or_too_small_says_what_to_do(check: health_checks.Check, verdict: str) -> None:
+    assert check.verdict == verdict
+    assert bool(check.advice) == (verdict != "ok")
+
+
+def test_the_actions_file_of_init_needs_nothing_but_the_standard_library() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"exec(open({actions.__file__!r}).read())"],
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 0
