@@ -182,7 +182,10 @@ class CurrentTask:
                 handler.close()
 
 
-_current: ContextVar[CurrentTask | None] = ContextVar("codomyrmex_current_task", default=None)
+# A task, or what makes it when it is asked for: most actions never ask.
+_current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVar(
+    "codomyrmex_current_task", default=None
+)
 _of_process: CurrentTask | None = None
 
 
@@ -191,11 +194,11 @@ def current_task() -> CurrentTask:
     task = _current.get() or _of_process
     if task is None:
         raise NoCurrentTask
-    return task
+    return task if isinstance(task, CurrentTask) else task()
 
 
-def enter(task: CurrentTask) -> Any:
-    """Makes `task` the current one of this context; hand what is returned to `leave`."""
+def enter(task: CurrentTask | Callable[[], CurrentTask]) -> Any:
+    """Makes `task`, or what it returns when asked, the current one of this context; for `leave`."""
     return _current.set(task)
 
 

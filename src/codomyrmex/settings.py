@@ -62,14 +62,8 @@ KINDS: tuple[SettingKind, ...] = (
     SettingKind(
         name="workflows.paths",
         kind="list",
-        default=(
-            "codomyrmex.yaml",
-            "codomyrmex.toml",
-            "codomyrmex.json",
-            "workflows/**",
-            "config/workflows/production/*.json",
-        ),
-        about="where workflow files are looked for, relative to the root",
+        default=(),
+        about="more files and folders to look for workflows in, relative to the root",
     ),
     SettingKind(
         name="actions.modules",
@@ -132,7 +126,7 @@ class Settings:
 
     @property
     def workflow_paths(self) -> tuple[str, ...]:
-        """Glob patterns relative to the root, in the order of search."""
+        """More files and folders with workflows, relative to the root, in the order of search."""
         return self._names("workflows.paths")
 
     @property

@@ -66,7 +66,7 @@ def test_every_setting_has_its_default_where_nothing_says_otherwise(tmp_path: Pa
     assert {each.kind.name: each.value for each in settings} == {kind.name: kind.default for kind in KINDS}
     assert settings.max_workers is None
     assert settings.worker_python is None
-    assert settings.workflow_paths[0] == "codomyrmex.yaml"
+    assert settings.workflow_paths == ()
 
 
 def test_tables_and_variables_reach_nested_names(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(project: Path, tmp_path: Path) -> Callable[..., Attempt]:
-    """`make("add", a=1)`: an attempt of a project's action with parameters; `__` options go to the attempt."""
+    """`make("add", a=1)`: an attempt of a project's action with parameters; a dict before them: fields."""
     numbers = itertools.count(1)
 
     def make_attempt(action: str, _options: dict[str, Any] | None = None, /, **parameters: Any) -> Attempt:

@@ -30,8 +30,9 @@ def main(project, folder):
     executor = ProcessExecutor(spool_dir=folder + "/spool", engine_token="engine-that-dies", max_workers=4)
     def run(index):
         executor.run(Attempt(
-            token=f"1.r.t.{index}", run_id="r", task="t", number=index, module="acts", action="stubborn_and_wait",
-            parameters=values.encode({"pid_file": f"{folder}/pid{index}"}), working_dir=project, roots=(project,),
+            token=f"1.r.t.{index}", run_id="r", task="t", number=index, working_dir=project, roots=(project,),
+            module="acts", action="stubborn_and_wait",
+            parameters=values.encode({"pid_file": f"{folder}/pid{index}"}),
             log_path=f"{folder}/logs/{index}.log", grace_s=30.0,
         ))
     for index in (1, 2):

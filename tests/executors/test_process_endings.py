@@ -192,7 +192,9 @@ def test_a_killed_supervisor_takes_everything_with_it_before_the_engine_goes_on(
     assert executor.run(make("nothing")).kind is OutcomeKind.COMPLETED
 
 
-def test_a_worker_that_died_idle_costs_the_next_attempt_nothing(executor: ProcessExecutor, make: Make) -> None:
+def test_a_worker_that_died_idle_costs_the_next_attempt_nothing(
+    executor: ProcessExecutor, make: Make
+) -> None:
     for victim in (0, 1):
         executor.run(make("nothing"))
         pid = worker_pids()[victim]

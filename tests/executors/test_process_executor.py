@@ -24,7 +24,9 @@ def value_of(outcome: Outcome) -> Any:
     return values.decode(outcome.result)
 
 
-def test_parameters_arrive_and_the_result_comes_back_with_its_times(executor: ProcessExecutor, make: Make) -> None:
+def test_parameters_arrive_and_the_result_comes_back_with_its_times(
+    executor: ProcessExecutor, make: Make
+) -> None:
     before_us = time.time_ns() // 1000
     outcome = executor.run(make("add", a=40, b=2))
     assert value_of(outcome) == 42
@@ -33,7 +35,13 @@ def test_parameters_arrive_and_the_result_comes_back_with_its_times(executor: Pr
 
 
 def test_values_beyond_json_keep_their_types_on_both_ways(executor: ProcessExecutor, make: Make) -> None:
-    given = {"path": Path("/a/b"), "pair": (1, 2), "raw": b"\x00\xff", "none": float("inf"), "text": "é\udcff"}
+    given = {
+        "path": Path("/a/b"),
+        "pair": (1, 2),
+        "raw": b"\x00\xff",
+        "none": float("inf"),
+        "text": "é\udcff",
+    }
     assert value_of(executor.run(make("echo", **given))) == given
 
 
@@ -96,7 +104,9 @@ def test_ways_not_to_complete_are_told_apart(
     assert message in outcome.error.message
 
 
-def test_leaving_with_exit_code_0_is_a_completion_without_a_value(executor: ProcessExecutor, make: Make) -> None:
+def test_leaving_with_exit_code_0_is_a_completion_without_a_value(
+    executor: ProcessExecutor, make: Make
+) -> None:
     assert value_of(executor.run(make("leave", code=0))) is None
 
 
@@ -145,7 +155,9 @@ def test_what_one_attempt_changes_in_its_process_the_next_does_not_see(
 def test_variables_that_count_at_the_start_get_a_worker_started_with_them(
     executor: ProcessExecutor, make: Make, project: Path
 ) -> None:
-    (project / "early.py").write_text("import os\nTHREADS = os.environ.get('OMP_NUM_THREADS')\ndef threads(): return THREADS\n")
+    (project / "early.py").write_text(
+        "import os\nTHREADS = os.environ.get('OMP_NUM_THREADS')\ndef threads(): return THREADS\n"
+    )
     for count in ("1", "2"):
         attempt = make("threads", {"module": "early", "env": {"OMP_NUM_THREADS": count}})
         assert value_of(executor.run(attempt)) == count
@@ -198,7 +210,9 @@ def test_several_threads_run_attempts_at_once_on_workers_of_their_own(
     flag = tmp_path / "go"
     outcomes: list[Outcome] = []
     attempts = [make("wait", until=str(flag)) for _ in range(3)]
-    threads = [threading.Thread(target=lambda one=one: outcomes.append(executor.run(one))) for one in attempts]
+    threads = [
+        threading.Thread(target=lambda one=one: outcomes.append(executor.run(one))) for one in attempts
+    ]
     for thread in threads:
         thread.start()
     flag.touch()

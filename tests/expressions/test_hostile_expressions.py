@@ -18,7 +18,7 @@ from codomyrmex.logistics.orchestration.project.expressions import compile_condi
 from codomyrmex.logistics.orchestration.project.references import compile_template, modernise
 from codomyrmex.logistics.orchestration.project.shell_text import shell_variables
 
-MANY = 1_000_000
+MANY = 300_000
 
 SOURCES: dict[str, str] = {
     "deep parentheses": "(" * MANY,
@@ -142,13 +142,12 @@ def test_a_hostile_text_for_the_shell_ends_within_a_second(part: str) -> None:
     text = (part * (130_000 // len(part)))[:130_000]
 
     def work() -> None:
-        for end in ("${item}", "\n'${item}'"):
-            try:
-                shell_variables(text + end)
-            except CodomyrmexError:
-                pass
+        try:
+            shell_variables(f"{text}\n${{item}}")
+        except CodomyrmexError:
+            pass
 
-    assert cpu_s(work) < 2.0
+    assert cpu_s(work) < 1.0
 
 
 MEMORY_PROBE = """
@@ -156,8 +155,9 @@ import resource, sys
 sys.path[:0] = {paths!r}
 import test_hostile_expressions as hostile
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for source in hostile.SOURCES.values():
-    hostile.settle(source)
+for name, source in hostile.SOURCES.items():
+    if "deep " not in name:
+        hostile.settle(source)
 unit = 1 if sys.platform == "darwin" else 1024
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
 """
@@ -173,7 +173,8 @@ PIECES = st.sampled_from(
     ["steps.build.output", "steps.gone.output", ".count", "[0]", "['a']", "[", "]", "(", ")", "item", "index",
      "parameters.list", "parameters.nothing", "env.HOME", " ", "and", "or", "not", "in", "is", "null", "true",
      "1", "2.5", "'x'", '"', "'", "+", "-", "*", "/", "<", ">=", "==", "!=", "??", ",", "{}", "{", "}",
-     "len(", "min(", "sorted(", "str(", "range(", "join(", "keys(", "int(", "contains(", "$", "${", "__import__(",
+     "len(", "min(", "sorted(", "str(", "range(", "join(", "keys(", "int(", "contains(", "$", "${",
+     "__import__(",
      ".__class__", "\\", "é"]
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from sample_scope import SampleScope
 
 from codomyrmex.logistics.orchestration.project.expressions import ExpressionError
 from codomyrmex.logistics.orchestration.project.references import compile_template
-from codomyrmex.logistics.orchestration.project.shell_text import MAX_TEXT, bind_shell, shell_variables
+from codomyrmex.logistics.orchestration.project.shell_text import MAX_TEXT, shell_variables
 
 WRITTEN = [
     ("echo ${item}", 'echo "${CODOMYRMEX_1}"'),
@@ -51,9 +51,15 @@ WRITTEN = [
 ]  # fmt: skip
 
 
+def bash_text(text: str) -> Any:
+    template = compile_template(shell_variables(text)[0])
+    assert template.constant
+    return template.resolve(SampleScope())
+
+
 @pytest.mark.parametrize(("text", "written"), WRITTEN)
 def test_a_text_for_the_shell_becomes(text: str, written: str | None) -> None:
-    assert shell_variables(text)[0] == (text if written is None else written)
+    assert bash_text(text) == (text if written is None else written)
 
 
 REFUSED = [
@@ -114,20 +120,6 @@ def test_the_variables_are_templates_of_text() -> None:
     }
 
 
-def test_bound_parameters_are_a_template_whose_command_is_constant() -> None:
-    bound = bind_shell({"command": "echo ${item.name} ${HOME}", "shell": True, "env": {"A": "${index}"}})
-    assert compile_template(bound).resolve(SampleScope()) == {
-        "command": 'echo "${CODOMYRMEX_1}" ${HOME}',
-        "shell": True,
-        "env": {"A": 3, "CODOMYRMEX_1": "it"},
-    }
-    same: dict[str, Any] = {"command": ["echo", "${item}"]}
-    assert bind_shell(same) is same
-    with pytest.raises(ExpressionError) as caught:
-        bind_shell({"command": "'${item}'", "shell": True})
-    assert caught.value.path == ("command",)
-
-
 # -- the real thing
 
 BASH = shutil.which("bash")
@@ -154,10 +146,10 @@ show last ${item}
 
 
 def shown(value: str, folder: Path) -> list[str]:
-    text, variables = shell_variables(PLACES)
+    _, variables = shell_variables(PLACES)
     filled = compile_template(variables).resolve(SampleScope(item=value))
     done = subprocess.run(
-        [str(BASH), "-euo", "pipefail", "-c", text],
+        [str(BASH), "-euo", "pipefail", "-c", bash_text(PLACES)],
         env={"PATH": "/usr/bin:/bin", **filled},
         cwd=folder,
         capture_output=True,
@@ -222,7 +214,7 @@ PARTS = st.sampled_from(
 def test_any_text_is_refused_or_rewritten_without_losing_a_character(parts: list[str]) -> None:
     text = "".join(parts)
     try:
-        written, variables = shell_variables(text)
+        written, variables = bash_text(text), shell_variables(text)[1]
     except ExpressionError:
         return
     restored = written.replace('"${CODOMYRMEX_1}"', "${item}").replace("${CODOMYRMEX_1}", "${item}")

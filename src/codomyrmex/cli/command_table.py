@@ -26,12 +26,17 @@ class Section(NamedTuple):
 
 LIST_RUNS = Entry("list", "List runs, newest first", "runs:list_runs")
 PS = Entry("ps", "Show what runs now, and what waits to be resumed", "runs:ps")
+RUN = Entry("run", "Run a workflow file, or a workflow by its name", "run:run")
+RESUME = Entry("resume", "Take up runs that stopped: after a kill, a crash, a power cut", "resume:resume")
 SHOW = Entry("show", "Show one run: its steps, outputs and errors", "runs:show")
 LOGS = Entry("logs", "Show what the steps printed", "logs:logs")
 EXPLAIN = Entry("explain", "Say why something waits, or why it ended as it did", "runs:explain")
 
 DAILY: tuple[Section, ...] = (
-    Section("Start", (Entry("init", "Write a small workflow that runs at once", "init:init"),)),
+    Section(
+        "Start",
+        (Entry("init", "Write a small workflow that runs at once", "init:init"), RUN, RESUME),
+    ),
     Section("Look", (PS, SHOW, LOGS, EXPLAIN)),
 )
 
@@ -54,7 +59,7 @@ MORE: tuple[Section, ...] = (
 )
 
 GROUPS: dict[str, tuple[Entry, ...]] = {
-    "runs": (LIST_RUNS, SHOW, LOGS, EXPLAIN),
+    "runs": (LIST_RUNS, SHOW, LOGS, RESUME, EXPLAIN),
     "tasks": (
         Entry("list", "List the tasks of a run, in the order of its definition", "tasks:list_tasks"),
         Entry("show", "Show one task: its action, its attempt, its error", "tasks:show"),

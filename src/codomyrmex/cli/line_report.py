@@ -69,6 +69,10 @@ class LineReporter:
         elif not moment.run.final and self._now_s() - self._told_at_s >= INTERVAL_S:
             self._heartbeat(moment.run, moment.running)
 
+    def note(self, text: str) -> None:
+        """A word in between."""
+        self._write([text])
+
     def close(self) -> None:
         """Nothing to put back."""
 

@@ -59,6 +59,10 @@ class LiveView:
             self._console.print(Text.from_ansi(line), overflow="ellipsis", no_wrap=True)
         self._live.update(_drawn(moment.run, moment.running), refresh=True)
 
+    def note(self, text: str) -> None:
+        """A word in between, above the bar."""
+        self._console.print(Text(text, style="yellow"))
+
     def close(self) -> None:
         """Gives the screen back."""
         self._live.stop()

@@ -33,3 +33,23 @@ def complete_runs(
         for run in runs
         if run.execution_id.startswith(incomplete)
     ]
+
+
+def complete_workflows(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Workflow files that begin so, else the names of this project's definitions."""
+    from click.shell_completion import CompletionItem
+
+    if "/" in incomplete or "." in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    from codomyrmex.cli.workflow_search import finder_of
+
+    try:
+        invocation = invocation_of(context)
+        workspace = invocation.workspace()
+        found = finder_of(workspace, workspace.settings()).all()
+    except (CodomyrmexError, OSError):
+        return []
+    names = [CompletionItem(each.name) for each in found if each.name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]

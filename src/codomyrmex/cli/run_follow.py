@@ -45,6 +45,9 @@ class Reporter(Protocol):
     def tell(self, moment: Moment) -> None:
         """Called at every refresh; the last call sees the ended run and every task that ended."""
 
+    def note(self, text: str) -> None:
+        """A word in between."""
+
     def close(self) -> None:
         """Called once, whatever happened; leaves the terminal as it was."""
 
@@ -56,6 +59,9 @@ class SilentReporter:
         """Nothing."""
 
     def tell(self, moment: Moment) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ its outcome. The other four are terminal and never change; a retry of a whole ru
 move is looked up in `MOVES`; a pair that is not there raises `IllegalTransition`, and the SQL that
 writes the move repeats the guard. The picture in ARCHITECTURE.md is generated from this table.
 
-The engine keeps states as small integers in a byte array (`CODES`, `after`); names are for people.
+The engine keeps states as small integers in a byte array (`CODES`, `NEXT`, `after`); names are for people.
 """
 
 from __future__ import annotations
@@ -122,12 +122,16 @@ CODES: dict[TaskStatus, int] = {status: code for code, status in enumerate(STATU
 FIRST_TERMINAL_CODE = CODES[TaskStatus.COMPLETED]
 """Codes from here on are terminal (the members are declared in that order)."""
 
-_NEXT = {(CODES[state], move): CODES[after] for (state, move), after in MOVES.items()}
+NEXT: dict[TaskMove, tuple[int, ...]] = {
+    move: tuple(CODES[MOVES[state, move]] if (state, move) in MOVES else -1 for state in STATUSES)
+    for move in TaskMove
+}
+"""Per move, the code it leads to from each code, -1 where the table has none: `MOVES` for columns."""
 
 
 def after(code: int, move: TaskMove) -> int:
     """The code of the state that `move` leads to; raises `IllegalTransition` where the table has none."""
-    found = _NEXT.get((code, move))
-    if found is None:
+    found = NEXT[move][code]
+    if found < 0:
         raise IllegalTransition("task", STATUSES[code].value, move.value)
     return found

@@ -13,7 +13,7 @@ trace here either.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any
@@ -35,6 +35,8 @@ class Lane:
     run_cap: int | None
     step_cap: int | None
     heap: list[Entry] = field(default_factory=list)
+    chunks: int = 0
+    """How many chunks of this lane are claimed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class Admission:
         self._filled: dict[LaneKey, Lane] = {}
         self._busy: dict[tuple[int, int], int] = {}
         self._sequence = 0
-        self._journal: list[Callable[[], None]] = []
+        self._journal: list[tuple[Callable[[Lane, Any], None], Lane, Any]] = []
 
     def lane(
         self,
@@ -81,16 +83,16 @@ class Admission:
         sequence = self._sequence
         heappush(lane.heap, (-rank, sequence, first, end))
         self._filled[lane.key] = lane
-        self._journal.append(lambda: self._withdraw(lane, sequence))
+        self._journal.append((self._withdraw, lane, sequence))
 
-    def next_lane(self) -> Lane | None:
-        """The lane whose head goes next among those that fit, or None. O(lanes with work)."""
+    def next_lane(self, without: Collection[Lane] = ()) -> Lane | None:
+        """The lane whose head goes next among those that fit, but for some, or None. O(lanes with work)."""
         free = self.free
         if free.workers <= 0:
             return None
         best: Lane | None = None
         for lane in self._filled.values():
-            if lane.cpu_milli > free.cpu_milli or self._capped(lane):
+            if lane.cpu_milli > free.cpu_milli or lane in without or self._capped(lane):
                 continue
             if best is None or lane.heap[0] < best.heap[0]:
                 best = lane
@@ -105,31 +107,28 @@ class Admission:
                 return at_most
         return count
 
-    def head(self, lane: Lane) -> int | None:
-        """The position at the head of a lane."""
-        return lane.heap[0][2] if lane.heap else None
-
-    def take(self, lane: Lane) -> int:
-        """Takes the head out of its lane; the caller claims for the chunk with `claim`."""
+    def take(self, lane: Lane, at_most: int) -> tuple[int, int]:
+        """Takes up to `at_most` positions of the head entry; the caller claims for the chunk with `claim`."""
         rank, sequence, first, end = lane.heap[0]
-        if first + 1 < end:
-            heapreplace(lane.heap, (rank, sequence, first + 1, end))
+        if first + at_most < end:
+            end = first + at_most
+            heapreplace(lane.heap, (rank, sequence, end, lane.heap[0][3]))
         else:
             heappop(lane.heap)
             if not lane.heap:
                 self._filled.pop(lane.key, None)
-        self._journal.append(lambda: self._put_back(lane, (rank, sequence, first, first + 1)))
-        return first
+        self._journal.append((self._put_back, lane, (rank, sequence, first, end)))
+        return first, end
 
     def claim(self, lane: Lane) -> None:
         """Takes the request of one chunk of this lane out of what is free."""
         self._count(lane, 1)
-        self._journal.append(lambda: self._count(lane, -1))
+        self._journal.append((self._count, lane, -1))
 
     def release(self, lane: Lane) -> None:
         """Gives back the request of one chunk."""
         self._count(lane, -1)
-        self._journal.append(lambda: self._count(lane, 1))
+        self._journal.append((self._count, lane, 1))
 
     def forget(self, run_number: int) -> None:
         """Drops the lanes of a run that has ended."""
@@ -145,8 +144,8 @@ class Admission:
 
     def rollback(self) -> None:
         """Undoes everything since `mark`."""
-        for undo in reversed(self._journal):
-            undo()
+        for undo, lane, what in reversed(self._journal):
+            undo(lane, what)
         self._journal.clear()
 
     def _capped(self, lane: Lane) -> bool:
@@ -156,6 +155,7 @@ class Admission:
         return lane.step_cap is not None and self._busy.get((run, step), 0) >= lane.step_cap
 
     def _count(self, lane: Lane, sign: int) -> None:
+        lane.chunks += sign
         self.free.cpu_milli -= sign * lane.cpu_milli
         self.free.workers -= sign
         run, step = lane.key[0], lane.key[1]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from codomyrmex.exceptions import CodomyrmexError
 from codomyrmex.logistics.orchestration.project.actions.loading import load_function
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
@@ -22,7 +21,7 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
     OutcomeKind,
 )
 from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
-from codomyrmex.logistics.orchestration.project.expressions import EvaluationError
+from codomyrmex.logistics.orchestration.project.executors.thread import ThreadExecutor
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_scope import RunScope
 from codomyrmex.logistics.orchestration.project.run_state import RunState
@@ -58,10 +57,9 @@ class AttemptRunner:
     def run(self, run: RunState, position: int, number: int) -> Outcome:
         """Runs one attempt to its end; never raises for what the action or its parameters did."""
         try:
-            attempt, isolation = self._attempt(run, position, number)
-        except (EvaluationError, CodomyrmexError) as error:
+            outcome = self._run(run, position, number)
+        except Exception as error:  # noqa: BLE001 - the attempt boundary: a parameter, or an import, of the user
             return _refused(error)
-        outcome = self.executor(isolation).run(attempt)
         if outcome.result is not None and len(outcome.result) > 1024:
             outcome.result = self._results.put(outcome.result)
         return outcome
@@ -92,26 +90,34 @@ class AttemptRunner:
     def _token(self, run: RunState, task: str, number: int) -> str:
         return f"{self._epoch}.{run.id}.{task}.{number}"
 
-    def _attempt(self, run: RunState, position: int, number: int) -> tuple[Attempt, Isolation]:
-        workflow, options = run.workflow, run.options
-        item = run.item_number(position)
-        step = position if item is None else run.step_of(position)
-        spec = workflow.spec(step)
-        task = workflow.names[step] if item is None else f"{workflow.names[step]}[{item}]"
-        template = workflow.templates[step]
-        if item is None:
-            scope = RunScope(run)
-        else:
-            scope = RunScope(run, item=run.groups[step].items[item], index=item)
-        isolation, function = self._where(run, spec, workflow.names[step], position)
-        env = spec.env.resolve(scope) if spec.env is not None else {}
-        folder = f"{self._state_dir}/checkpoints/{run.id}/{task}" if self._state_dir is not None else None
+    def _run(self, run: RunState, position: int, number: int) -> Outcome:
+        spec = run.spec_of(position)
+        isolation, function = self._where(run, spec, position)
+        executor = self.executor(isolation)
+        if not isinstance(executor, ThreadExecutor):
+            return executor.run(self._attempt(run, position, number, isolation, function))
+        parameters = self._parameters(run, position)
+        token = self._token(run, run.name_of(position), number)
+        return executor.call(
+            function, parameters, token, lambda: self._attempt(run, position, number, isolation, function)
+        )
+
+    def _attempt(
+        self,
+        run: RunState,
+        position: int,
+        number: int,
+        isolation: Isolation,
+        function: Callable[..., Any] | None,
+    ) -> Attempt:
+        options, spec, scope = run.options, run.spec_of(position), scope_of(run, position)
+        task = run.name_of(position)
         if isolation is Isolation.PROCESS:
             self._make_folder(run.id)
         return Attempt(
             token=self._token(run, task, number),
             run_id=run.id,
-            workflow=workflow.name,
+            workflow=run.workflow.name,
             task=task,
             task_id=f"{run.id}.{task}",
             number=number,
@@ -120,26 +126,30 @@ class AttemptRunner:
             action=spec.action,
             function=function,
             isolation=isolation.value,
-            parameters=NO_PARAMETERS if template is None else encode(template.resolve(scope)),
+            parameters=self._parameters(run, position),
             timeout_s=spec.timeout_s,
-            env=env,
+            env=spec.env.resolve(scope) if spec.env is not None else {},
             working_dir=self._working_dir(spec, scope, options.root),
             python=self._interpreter(spec.python or options.python, options.root),
             roots=options.roots,
             log_path=self.log_path(run.id, task, number),
-            checkpoint_dir=folder,
+            checkpoint_dir=f"{self._state_dir}/checkpoints/{run.id}/{task}" if self._state_dir is not None else None,
             artifact_dir=f"{self._state_dir}/artifacts/{run.id}" if self._state_dir is not None else None,
             idempotency_key=f"{run.id}.{task}",
-        ), isolation
+        )
+
+    def _parameters(self, run: RunState, position: int) -> bytes:
+        template = run.workflow.templates[run.step_of(position)]
+        return NO_PARAMETERS if template is None else encode(template.resolve(scope_of(run, position)))
 
     def _where(
-        self, run: RunState, spec: StepSpec, name: str, position: int
+        self, run: RunState, spec: StepSpec, position: int
     ) -> tuple[Isolation, Callable[..., Any] | None]:
         isolation = spec.isolation
         if isolation is Isolation.PROCESS:
             return isolation, None
-        function = run.workflow.functions.get(name)
-        if run.losses.get(position, 0) >= LOSSES_IN_THREADS and (function is None or importable(function)):
+        function = run.workflow.functions.get(run.workflow.names[run.step_of(position)])
+        if run.losses and run.losses.get(position, 0) >= LOSSES_IN_THREADS and _movable(function):
             return Isolation.PROCESS, None
         if function is None:
             key = (spec.module, spec.action, run.options.roots)
@@ -169,17 +179,29 @@ class AttemptRunner:
             self._folders.add(run_id)
 
 
+def scope_of(run: RunState, position: int) -> RunScope:
+    """What the expressions of one task may read."""
+    item = run.item_number(position)
+    if item is None:
+        return RunScope(run)
+    return RunScope(run, item=run.groups[run.step_of(position)].items[item], index=item)
+
+
 def importable(function: Callable[..., Any]) -> bool:
     """True for a function that another process can find by module and name."""
     qualified = getattr(function, "__qualname__", "<")
     return "<" not in qualified and getattr(function, "__module__", "__main__") != "__main__"
 
 
+def _movable(function: Callable[..., Any] | None) -> bool:
+    return function is None or importable(function)
+
+
 def _path(file: str | None) -> Path | None:
     return None if file is None else Path(file)
 
 
-def _refused(error: EvaluationError | CodomyrmexError) -> Outcome:
+def _refused(error: Exception) -> Outcome:
     now_us = time.time_ns() // 1000
     name = type(error).__name__
     info = ErrorInfo(type=name, mro=(name,), message=str(error))

@@ -27,6 +27,7 @@ from codomyrmex.logistics.orchestration.project.expressions import (
 )
 from codomyrmex.logistics.orchestration.project.references import Template, compile_template
 from codomyrmex.logistics.orchestration.project.shell_text import shell_variables
+from codomyrmex.logistics.orchestration.project.states import TriggerRule
 from codomyrmex.logistics.orchestration.project.step_spec import SpecTable, StepSpec
 from codomyrmex.logistics.orchestration.project.workflow_dag import Graph
 
@@ -53,6 +54,8 @@ class CompiledWorkflow:
     functions: Mapping[str, Callable[..., Any]]
     max_parallel: int | None
     fail_fast: bool
+    has_rules: bool
+    """True where a step has a trigger rule other than all_success."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -108,6 +111,7 @@ def compile_workflow(
         functions=functions or {},
         max_parallel=document.get("max_parallel"),
         fail_fast=document.get("fail_fast", False),
+        has_rules=any(spec.trigger_rule is not TriggerRule.ALL_SUCCESS for spec in compiler.specs.specs),
     )
 
 

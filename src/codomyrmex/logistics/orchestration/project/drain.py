@@ -50,12 +50,14 @@ from codomyrmex.logistics.storage.database import Database
 from codomyrmex.logistics.task.retry import decide
 
 NEWS_PER_DRAIN = 2000
-CHUNK_LENGTH = 16
+CHUNK_LENGTH = 64
 """At most so many attempts are committed ahead in one slot."""
 QUICK_S = 0.002
-"""An attempt that is known to take less may share a commit with others."""
-FORGETTING = 0.97
-"""What is left of the longest duration seen, after each shorter one."""
+"""An attempt that is known to take less may share a commit with others, up to so much work in all."""
+SPREAD_S = 0.0005
+"""Less work than this is not shared out: handing it to another thread would take longer than doing it."""
+LEARNING = 0.125
+"""How much the newest duration counts in what is known of a step's."""
 BARRIER_EVERY_S = 0.05
 TRANSIENT = (StoreBusy, StoreFull, StoreIOError)
 
@@ -99,7 +101,8 @@ class Batch:
     submissions: list[Submission] = field(default_factory=list)
     intents: list[int] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
-    chunk_open: dict[int, tuple[Chunk, int]] = field(default_factory=dict)
+    closed: dict[Chunk, int] = field(default_factory=dict)
+    """How many entries of each chunk have ended or were taken back."""
 
     def plan_for(self, run: RunState) -> RunPlan:
         plan = self.plans.get(run.number)
@@ -191,10 +194,13 @@ class Drain:
                 self._plan_arrival(batch, news)
             else:
                 self._plan_other(batch, news)
+        for chunk, count in batch.closed.items():
+            if chunk.open == count:
+                self.admission.release(chunk.lane)
         for plan in batch.plans.values():
             plan.settle()
-            for first, end in plan.ready:
-                self._offer(plan, first, end)
+            if plan.ready:
+                self._offer_ready(plan)
         if not self.frozen:
             self._admit(batch)
         return batch
@@ -205,7 +211,9 @@ class Drain:
                 plan = batch.plan_for(news.chunk.run)
                 for position, number in news.entries:
                     plan.give_back(position, number, "recalled")
-            self._close_entries(batch, news.chunk, len(news.entries))
+                    spec = news.chunk.run.workflow.spec_of[news.chunk.run.step_of(position)]
+                    news.chunk.run.typical_s[spec] = QUICK_S  # not known to be quick any more
+            batch.closed[news.chunk] = batch.closed.get(news.chunk, 0) + len(news.entries)
         elif isinstance(news, Submission):
             batch.submissions.append(news)
         elif isinstance(news, Adoption):
@@ -233,15 +241,19 @@ class Drain:
     def _plan_arrival(self, batch: Batch, news: Arrival) -> None:
         chunk, outcome = news.chunk, news.outcome
         run = chunk.run
-        self._close_entries(batch, chunk, 1)
+        batch.closed[chunk] = batch.closed.get(chunk, 0) + 1
         if run.number not in self.runs:
             return  # put aside, or already closed
         plan = batch.plan_for(run)
-        self._learn(run, news.position, outcome.duration_s)
+        position = news.position
+        spec = run.workflow.spec_of[run.step_of(position)]
+        before = run.typical_s[spec]
+        newest = outcome.duration_s
+        run.typical_s[spec] = newest if before < 0 else before + LEARNING * (newest - before)
         if outcome.kind is OutcomeKind.COMPLETED:
-            plan.complete(news.position, news.number, outcome.result or b"null", outcome.ended_us)
+            plan.complete(position, news.number, outcome.result or b"null", outcome.ended_us)
         else:
-            self._plan_failure(plan, news.position, news.number, outcome)
+            self._plan_failure(plan, position, news.number, outcome)
 
     def _plan_failure(self, plan: RunPlan, position: int, number: int, outcome: Outcome) -> None:
         error = outcome.error.to_dict() if outcome.error is not None else {"type": outcome.kind.value, "message": ""}
@@ -265,63 +277,68 @@ class Drain:
                 return
         plan.fail(position, number, outcome.kind.value, error, outcome.ended_us)
 
-    def _close_entries(self, batch: Batch, chunk: Chunk, count: int) -> None:
-        left = batch.chunk_open.get(id(chunk), (chunk, chunk.open))[1] - count
-        batch.chunk_open[id(chunk)] = (chunk, left)
-        if left == 0:
-            self.admission.release(chunk.lane)
-
-    def _learn(self, run: RunState, position: int, duration_s: float) -> None:
-        spec = run.workflow.spec_of[run.step_of(position)]
-        before = run.typical_s[spec]
-        run.typical_s[spec] = duration_s if duration_s > before else before * FORGETTING
-
     # -- admission -------------------------------------------------------------------------------
 
+    def _offer_ready(self, plan: RunPlan) -> None:
+        """Puts what a plan made ready in the queue, neighbours that make the same request as one entry."""
+        spec_of, steps = plan.run.workflow.spec_of, plan.run.step_count
+        ready = sorted(plan.ready)
+        first, end = ready[0]
+        for start, stop in ready[1:]:
+            if start == end and stop <= steps and spec_of[start] == spec_of[first]:
+                end = stop
+                continue
+            self._offer(plan, first, end)
+            first, end = start, stop
+        self._offer(plan, first, end)
+
     def _offer(self, plan: RunPlan, first: int, end: int) -> None:
-        run = plan.run
+        run, admission = plan.run, self.admission
         step = plan.step_of(first)
         spec = run.workflow.spec(step)
-        quick = spec.isolation is not Isolation.PROCESS and spec.effects != "unsafe"
-        lane = self.admission.lane(
+        if spec.max_parallel is not None and end - first > 1 and first < run.step_count:
+            for position in range(first, end):  # each step has a cap of its own
+                self._offer(plan, position, position + 1)
+            return
+        lane = admission.lane(
             run,
             cpu_milli=spec.cpu_milli,
-            quick=quick,
+            quick=spec.isolation is not Isolation.PROCESS and spec.effects != "unsafe",
             run_cap=run.options.max_parallel or run.workflow.max_parallel,
             step=step if spec.max_parallel is not None else -1,
             step_cap=spec.max_parallel,
         )
-        self.admission.offer(lane, spec.priority.rank, first, end)
+        admission.offer(lane, spec.priority.rank, first, end)
 
     def _admit(self, batch: Batch) -> None:
         admission = self.admission
-        while (lane := admission.next_lane()) is not None:
-            plan = batch.plan_for(lane.run)
-            chunk = Chunk(lane.run, lane)
-            limit = self._chunk_limit(plan, lane)
-            while lane.heap and len(chunk.entries) < limit:
-                position = admission.take(lane)
-                if plan.state_of(position) == PENDING:
-                    chunk.entries.append((position, plan.start(position)))
-            if chunk.entries:
-                chunk.open = len(chunk.entries)
-                admission.claim(lane)
-                batch.chunks.append(chunk)
+        small: set[Lane] = set()
+        while (lane := admission.next_lane(small)) is not None:
+            limit = 1
+            if lane.quick and (each_s := _quick_s(lane.run)) is not None:
+                limit = max(1, min(CHUNK_LENGTH, int(QUICK_S / max(each_s, 1e-6))))
+                waiting = admission.waiting_in(lane, CHUNK_LENGTH * 64)
+                if lane.chunks and waiting * each_s < SPREAD_S:
+                    small.add(lane)  # whoever works on this lane now will soon drain and take it
+                    continue
+                slots = admission.capacity.cpu_milli // max(1, lane.cpu_milli)
+                if waiting * each_s >= SPREAD_S:
+                    limit = min(limit, max(1, -(-waiting // max(1, slots))))
+            self._fill_chunk(batch, lane, limit)
 
-    def _chunk_limit(self, plan: RunPlan, lane: Lane) -> int:
-        """How many attempts one slot gets from this lane: more than one only where all are known to be quick."""
-        if not lane.quick:
-            return 1
-        typical = plan.run.typical_s
-        if len(typical) == 1:
-            quick = 0.0 <= typical[0] < QUICK_S
-        else:
-            quick = all(0.0 <= longest < QUICK_S for longest in typical)
-        if not quick:
-            return 1
-        waiting = self.admission.waiting_in(lane, CHUNK_LENGTH * 64)
-        slots = max(1, self.admission.capacity.cpu_milli // max(1, lane.cpu_milli))
-        return max(1, min(CHUNK_LENGTH, -(-waiting // slots)))
+    def _fill_chunk(self, batch: Batch, lane: Lane, limit: int) -> None:
+        plan = batch.plan_for(lane.run)
+        chunk = Chunk(lane.run, lane)
+        entries = chunk.entries
+        while lane.heap and len(entries) < limit:
+            first, end = self.admission.take(lane, limit - len(entries))
+            for position in range(first, end):
+                if plan.state_of(position) == PENDING:
+                    entries.append((position, plan.start(position)))
+        if entries:
+            chunk.open = len(entries)
+            self.admission.claim(lane)
+            batch.chunks.append(chunk)
 
     # -- commit ----------------------------------------------------------------------------------
 
@@ -412,9 +429,9 @@ class Drain:
         stopped += [plan for plan in plans if plan.intent is RunIntent.KILL and plan.run.intent is RunIntent.CANCEL]
         for plan in plans:
             plan.apply()
-        for chunk, left in batch.chunk_open.values():
-            chunk.open = left
-            if not left:
+        for chunk, count in batch.closed.items():
+            chunk.open -= count
+            if not chunk.open:
                 self.chunks.discard(chunk)
         self.chunks.update(batch.chunks)
         for _ in batch.news:
@@ -448,6 +465,12 @@ class Drain:
     def _forget(self, run: RunState) -> None:
         self.runs.pop(run.number, None)
         self.admission.forget(run.number)
+
+
+def _quick_s(run: RunState) -> float | None:
+    """What an attempt of the slowest step of a run takes, where all are known to be quick; else None."""
+    longest = max(run.typical_s)
+    return longest if longest < QUICK_S and min(run.typical_s) >= 0 else None
 
 
 class _Tried(Exception):

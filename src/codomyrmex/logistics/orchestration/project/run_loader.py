@@ -65,6 +65,7 @@ def load_run(
     run.status = WorkflowStatus(status)
     run.intent = RunIntent(intent)
     run.stopping = "cancelled" if run.intent is not RunIntent.NONE else None
+    run.rows_ahead = True
     attach_results(run, database, results)
     _read_fan_outs(run, database)
     lost = _read_tasks(run, database)

@@ -31,7 +31,7 @@ from codomyrmex.logistics.orchestration.project.run_state import (
     RunState,
 )
 from codomyrmex.logistics.orchestration.project.states import (
-    FIRST_TERMINAL_CODE,
+    NEXT,
     STATUSES,
     RunIntent,
     RunMove,
@@ -43,6 +43,8 @@ from codomyrmex.logistics.orchestration.project.states import (
 )
 
 Row = tuple[Any, ...]
+_STARTED = NEXT[TaskMove.STARTED]
+_COMPLETED = NEXT[TaskMove.COMPLETED]
 
 
 class RunPlan:
@@ -51,7 +53,7 @@ class RunPlan:
     __slots__ = (
         "_groups_bad", "_groups_open", "_open", "_queue", "attempts", "crashes", "decoded", "ended", "epoch", "errors",
         "events", "expanded", "failed", "failed_attempts", "finished", "first_failure", "groups", "intent", "losses",
-        "now_us", "outputs", "ready", "result", "returned", "run", "settled", "skipped", "started", "states",
+        "now_us", "outputs", "ready", "restarted", "result", "returned", "rows_ahead", "run", "settled", "skipped", "started", "states",
         "status", "stopping", "timers", "waiting",
     )  # fmt: skip
 
@@ -77,9 +79,13 @@ class RunPlan:
         self.status = run.status
         self.intent = run.intent
         self.stopping = run.stopping
+        self.rows_ahead = run.rows_ahead
         self.first_failure = run.first_failure
         # What the store writes.
         self.started: list[Row] = []
+        """Tasks that get their row now."""
+        self.restarted: list[Row] = []
+        """Tasks that have a row already."""
         self.finished: list[Row] = []
         self.returned: list[Row] = []
         self.settled: list[Row] = []
@@ -100,9 +106,10 @@ class RunPlan:
         code = self.states.get(position)
         if code is not None:
             return code
-        if position < len(self.run.state):
+        try:
             return self.run.state[position]
-        return PENDING  # an item of a fan-out that this plan expands
+        except IndexError:
+            return PENDING  # an item of a fan-out that this plan expands
 
     @property
     def size(self) -> int:
@@ -111,6 +118,8 @@ class RunPlan:
 
     def step_of(self, position: int) -> int:
         """The step of a position, one of this plan's own fan-outs included."""
+        if position < self.run.step_count:
+            return position
         if position < len(self.run.state):
             return self.run.step_of(position)
         return next(
@@ -145,25 +154,30 @@ class RunPlan:
     def start(self, position: int) -> int:
         """Admits an attempt; returns its number, counted from 1."""
         code = self.state_of(position)
-        self.states[position] = code = after(code, TaskMove.STARTED)
-        number = self.attempts.get(position)
-        if number is None:
-            number = self.run.attempts[position] if position < len(self.run.attempts) else 0
-        self.attempts[position] = number = number + 1
-        self.started.append((self.run.number, position, number, self.epoch, self.now_us))
+        if _STARTED[code] < 0:
+            after(code, TaskMove.STARTED)  # raises
+        self.states[position] = RUNNING
+        self.attempts[position] = number = self.attempt_of(position) + 1
+        row = (self.run.number, position, number, self.epoch, self.now_us)
+        (self.started if number == 1 and not self.rows_ahead else self.restarted).append(row)
         self.events.append(("started", position, number))
         return number
 
     def complete(self, position: int, number: int, result: bytes, ended_us: int) -> None:
         """Records the result of an attempt."""
-        self.states[position] = after(self.state_of(position), TaskMove.COMPLETED)
+        code = self.state_of(position)
+        if _COMPLETED[code] < 0:
+            after(code, TaskMove.COMPLETED)  # raises
+        run = self.run
+        self.states[position] = COMPLETED
         self.finished.append(
-            ("completed", ended_us, result, crc32(result), None, self.run.number, position, number, self.epoch)
+            ("completed", ended_us, result, crc32(result), None, run.number, position, number, self.epoch)
         )
         self.events.append(("completed", position, number))
-        if self.run.workflow.referenced[self.step_of(position)] and len(result) <= KEPT_OUTPUT_BYTES:
+        if run.workflow.referenced[self.step_of(position)] and len(result) <= KEPT_OUTPUT_BYTES:
             self.outputs[position] = result
-        self._terminal(position, COMPLETED)
+        self._open -= 1
+        self._queue.append((position, COMPLETED))
 
     def fail(self, position: int, number: int, kind: str, error: dict[str, Any], ended_us: int) -> None:
         """Records that an attempt failed for good; `kind` is the outcome's."""
@@ -200,6 +214,7 @@ class RunPlan:
         self.states[position] = after(self.state_of(position), TaskMove.RETURNED)
         if why == "recalled":  # it never began: the attempt is not counted
             self.attempts[position] = number - 1
+            self.rows_ahead = True
         self._returned(position, number, "pending", None, None)
         self.events.append(("returned", position, number, why))
         if self.stopping is not None:
@@ -220,7 +235,7 @@ class RunPlan:
         if self.state_of(position) != BLOCKED:
             return
         self.states[position] = after(BLOCKED, TaskMove.READY)
-        number = self.attempts.get(position, self.run.attempts[position])
+        number = self.attempt_of(position)
         self._move_row(position, number, "pending")
         self.events.append(("ready", position))
         self.ready.append((position, position + 1))
@@ -237,6 +252,13 @@ class RunPlan:
             if self.state_of(position) in (BLOCKED, PENDING):
                 self._settle_unstarted(position, CANCELLED, reason)
 
+    def attempt_of(self, position: int) -> int:
+        """How many attempts of a position were started."""
+        number = self.attempts.get(position)
+        if number is not None:
+            return number
+        return self.run.attempts[position] if position < len(self.run.attempts) else 0
+
     def crash_count(self, position: int) -> int:
         """How often attempts of this position crashed by themselves."""
         return self.crashes.get(position, self.run.crashes.get(position, 0))
@@ -252,7 +274,7 @@ class RunPlan:
         queue = self._queue
         while queue:
             position, code = queue.pop()
-            if position >= len(self.run.workflow):
+            if position >= self.run.step_count:
                 self._item_ended(self.step_of(position), code, position)
             else:
                 self._count_down(position, code)
@@ -270,9 +292,9 @@ class RunPlan:
 
     def _count_down(self, step: int, code: int) -> None:
         run = self.run
-        offsets, targets = run.workflow.graph.child_offsets, run.workflow.graph.child_targets
+        graph = run.workflow.graph
         waiting, base = self.waiting, run.waiting
-        for child in targets[offsets[step] : offsets[step + 1]]:
+        for child in graph.child_targets[graph.child_offsets[step] : graph.child_offsets[step + 1]]:
             left = waiting.get(child)
             waiting[child] = left = (base[child] if left is None else left) - 1
             if code != COMPLETED:
@@ -318,11 +340,12 @@ class RunPlan:
 
     def _judge(self, step: int) -> None:
         """Decides once what becomes of a step whose parents are all terminal."""
-        verdict, reason = self._rule_verdict(step)
-        if verdict is not None:
-            self._settle_unstarted(step, verdict, reason)
-            return
         workflow = self.run.workflow
+        if self._bad_parents or self.stopping is not None or workflow.has_rules:
+            verdict, reason = self._rule_verdict(step)
+            if verdict is not None:
+                self._settle_unstarted(step, verdict, reason)
+                return
         try:
             condition = workflow.conditions.get(step)
             if condition is not None and not condition.evaluate(RunScope(self.run, self)):
@@ -337,6 +360,10 @@ class RunPlan:
             return
         self.states[step] = after(BLOCKED, TaskMove.READY)
         self.ready.append((step, step + 1))
+
+    @property
+    def _bad_parents(self) -> bool:
+        return bool(self.failed or self.skipped or self.run.failed_parents or self.run.skipped_parents)
 
     def _rule_verdict(self, step: int) -> tuple[int | None, str]:
         if self.stopping is not None:
@@ -378,9 +405,7 @@ class RunPlan:
         move = TaskMove(STATUSES[code].value)
         after(self.state_of(position), move)
         self.states[position] = code
-        number = self.attempts.get(position)
-        if number is None:
-            number = self.run.attempts[position] if position < len(self.run.attempts) else 0
+        number = self.attempt_of(position)
         self.settled.append(
             (self.run.number, position, move.value, reason, number, self.epoch, self.now_us, _text(error))
         )
@@ -454,11 +479,11 @@ class RunPlan:
         run.outputs.update(self.outputs)
         run.errors.update(self.errors)
         run.timers.update((position, ready_us) for ready_us, position in self.timers)
-        for position, code in self.states.items():
-            run.move(position, code)
+        run.move_all(self.states)
         run.status = self.status
         run.intent = self.intent
         run.stopping = self.stopping
+        run.rows_ahead = self.rows_ahead
         run.first_failure = self.first_failure
 
     @property

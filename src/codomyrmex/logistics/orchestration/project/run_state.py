@@ -87,7 +87,7 @@ class RunState:
     __slots__ = (
         "attempts", "counts", "crashes", "decoded", "errors", "failed_parents", "first_failure", "group_starts",
         "group_steps", "groups", "id", "intent", "load_output", "losses", "number", "open", "options", "outputs",
-        "parameters", "running", "skipped_parents", "state", "status", "stopping", "timers", "typical_s", "waiting", "workflow",
+        "parameters", "rows_ahead", "running", "skipped_parents", "state", "status", "step_count", "stopping", "timers", "typical_s", "waiting", "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -99,7 +99,7 @@ class RunState:
         parameters: Mapping[str, Any],
         options: RunOptions,
     ) -> None:
-        size = len(workflow)
+        size = self.step_count = len(workflow)
         self.number = number
         self.id = id
         self.workflow = workflow
@@ -131,6 +131,9 @@ class RunState:
         self.running = 0
         """Attempts in flight: RUNNING positions that are not fan-out steps."""
         self.first_failure: int | None = None
+        self.rows_ahead = False
+        """True once a task that was never started may have a row all the same: in a run read back from the
+        store, and after tasks were taken back before they began."""
         self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
         """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
         self.load_output: Callable[[int], bytes | None] = lambda position: None
@@ -146,7 +149,7 @@ class RunState:
 
     def step_of(self, position: int) -> int:
         """The number of the step that a position belongs to."""
-        if position < len(self.workflow):
+        if position < self.step_count:
             return position
         return self.group_steps[bisect_right(self.group_starts, position) - 1]
 
@@ -156,7 +159,7 @@ class RunState:
 
     def item_number(self, position: int) -> int | None:
         """The index of an item in its fan-out, or None for a step."""
-        if position < len(self.workflow):
+        if position < self.step_count:
             return None
         return position - self.group_starts[bisect_right(self.group_starts, position) - 1]
 
@@ -198,13 +201,20 @@ class RunState:
 
     def move(self, position: int, code: int) -> None:
         """Sets a state and keeps the counts; the legality was looked up when it was planned."""
-        before = self.state[position]
-        self.state[position] = code
-        if before == BLOCKED and self.timers:
-            self.timers.pop(position, None)
-        self.counts[before] -= 1
-        self.counts[code] += 1
-        if position not in self.groups:
-            self.running += (code == RUNNING) - (before == RUNNING)
-        if code >= FIRST_TERMINAL_CODE > before:
-            self.open -= 1
+        self.move_all({position: code})
+
+    def move_all(self, codes: Mapping[int, int]) -> None:
+        """The same for many positions."""
+        state, counts, groups, timers = self.state, self.counts, self.groups, self.timers
+        for position, code in codes.items():
+            before = state[position]
+            state[position] = code
+            counts[before] -= 1
+            counts[code] += 1
+            if code == RUNNING or before == RUNNING:
+                if position not in groups:
+                    self.running += (code == RUNNING) - (before == RUNNING)
+            elif before == BLOCKED and timers:
+                timers.pop(position, None)
+            if code >= FIRST_TERMINAL_CODE > before:
+                self.open -= 1

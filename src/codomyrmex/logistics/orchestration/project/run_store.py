@@ -43,8 +43,9 @@ VALUES (?, ?, ?, 'pending', ?, ?, ?, ?)
 """
 FIND_RUN_NUMBER = "SELECT number FROM run WHERE id = ?"
 
-# A task that starts has no row yet, or one that says it is ready to.
-START_TASK = """
+# A task that starts for the first time has no row yet; later it has one that says it is ready to.
+START_TASK = "INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)"
+RESTART_TASK = """
 INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)
 ON CONFLICT (run, position) DO UPDATE
 SET state = 'running', reason = NULL, ready_at = NULL, attempt = excluded.attempt, epoch = excluded.epoch,
@@ -106,7 +107,7 @@ def write_plan(tx: Transaction, plan: RunPlan) -> None:
         expanded = {row[1] for row in plan.expanded}
         groups = [row for row in started if row[1] in expanded]
         started = [row for row in started if row[1] not in expanded]
-        _exactly(tx.execute_many(START_TASK, groups), groups, plan.run)
+        tx.execute_many(RESTART_TASK, groups)
     if plan.finished:
         _exactly(tx.execute_many(FINISH_TASK, plan.finished), plan.finished, plan.run)
     if plan.returned:
@@ -114,7 +115,9 @@ def write_plan(tx: Transaction, plan: RunPlan) -> None:
     if plan.settled:
         _exactly(tx.execute_many(SETTLE_TASK, plan.settled), plan.settled, plan.run)
     if started:
-        _exactly(tx.execute_many(START_TASK, started), started, plan.run)
+        tx.execute_many(START_TASK, started)
+    if plan.restarted:
+        _exactly(tx.execute_many(RESTART_TASK, plan.restarted), plan.restarted, plan.run)
     if plan.failed_attempts:
         tx.execute_many(INSERT_ATTEMPT, plan.failed_attempts)
     body = msgspec.json.encode(plan.events).decode()

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from codomyrmex.logistics.orchestration.project.expression_functions import FUNCTIONS
 from codomyrmex.logistics.orchestration.project.expression_syntax import ROOTS, Node, Reference
@@ -38,31 +38,11 @@ _LOOK_BACK: Final = 400  # characters before a reference that are searched for `
 _LOOK_AHEAD: Final = 2000  # characters after `[[` that are searched for its end
 
 
-def bind_shell(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a `shell.run` whose `command` is a text, its references moved to `env`.
-
-    The result is a tree for `compile_template`. Parameters whose command is a list are returned as they are.
-    Raises `ExpressionError` with the `path` of the command.
-    """
-    command = parameters.get("command")
-    if type(command) is not str or "${" not in command:
-        return parameters
-    try:
-        text, variables = shell_variables(command)
-    except ExpressionError as error:
-        error.path = ("command",)
-        raise
-    bound = {**parameters, "command": text.replace("${", "$${")}
-    given = parameters.get("env")
-    if variables:
-        bound["env"] = {**(given if isinstance(given, dict) else {}), **variables}
-    return bound
-
-
 def shell_variables(text: str) -> tuple[str, dict[str, str]]:
-    """The text as bash gets it, and the template of each variable in it: `{"CODOMYRMEX_1": "${str(item)}"}`.
+    """The text with variables in it, and the variables: `{"CODOMYRMEX_1": "${str(item)}"}`.
 
-    Equal references share a variable. Raises `ExpressionError`.
+    Both are for `compile_template`: every `${` that bash is to see is written `$${` in the text. Equal
+    references share a variable. Raises `ExpressionError`.
     """
     if "${" not in text:
         return text, {}
@@ -71,7 +51,7 @@ def shell_variables(text: str) -> tuple[str, dict[str, str]]:
         raise ExpressionError(f"a text for the shell has at most {MAX_TEXT:,} characters", None, advice)
     scanner = _Scanner(text)
     scanner.run()
-    return "".join(scanner.written), scanner.variables
+    return "".join(scanner.written).replace("${", "$${"), scanner.variables
 
 
 @cache
@@ -120,7 +100,7 @@ _CLOSED_BY: Final = {
 class _Scanner:
     """Walks a text once, keeping the stack of what it is inside of."""
 
-    __slots__ = ("at", "frames", "checked", "heredocs", "names", "text", "variables", "written")
+    __slots__ = ("at", "checked", "frames", "heredocs", "names", "roots", "text", "variables", "written")
 
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
@@ -128,6 +108,7 @@ class _Scanner:
         self.frames = [_Frame("bare", len(text) + 1)]
         self.heredocs: list[re.Match[str]] = []
         self.names: dict[str, str] = {}
+        self.roots: dict[str, Node] = {}
         self.variables: dict[str, str] = {}
         self.written: list[str] = []
 
@@ -294,10 +275,13 @@ class _Scanner:
 
     def reference(self) -> None:
         piece, end = piece_at(self.text, self.at)
-        expression = parse_inside(piece)
-        if not _is_number(expression.root):
+        source = piece[0].strip()
+        root = self.roots.get(source)
+        if root is None:
+            root = self.roots[source] = parse_inside(piece).root
+        if not _is_number(root):
             self.refuse_evaluated()
-        name = self.variable(piece[0].strip(), expression.root)
+        name = self.variable(source, root)
         self.written.append(f'"${{{name}}}"' if self.top.kind in _WORDS else f"${{{name}}}")
         self.at = end
 

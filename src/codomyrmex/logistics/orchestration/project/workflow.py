@@ -20,7 +20,7 @@ _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of inspect
 
 @dataclass(slots=True)
 class WorkflowStep:
-    """A step of a workflow, in the words of a workflow file: `resources={"cpu": 2, "memory": "1GiB"}`, `retry=2`.
+    """A step, in the words of a workflow file: `resources={"cpu": 2, "memory": "1GiB"}`, `retry=2`.
 
     `timeout`, `max_retries` and `retry_count` are the old spellings of `timeout_s` and `retry`.
     """
@@ -159,6 +159,7 @@ class Step:
             for parent in named:
                 if isinstance(parent, Step):
                     parent.fix_name()
+        self.workflow.names.discard(self.name)
         self.definition = replace(self.definition, **changes)
         self.workflow.names.add(self.name)
         return self
@@ -170,8 +171,8 @@ class Step:
 class Workflow:
     """A workflow made in Python; it says the same as a workflow file and can be saved as one.
 
-    `parameters` holds declarations (`{"root": {"type": "path", "default": "."}}`). As a context manager it checks
-    itself when the block ends: `ValidationError` lists every fault.
+    `parameters` holds declarations (`{"root": {"type": "path", "default": "."}}`). As a context manager it
+    checks itself when the block ends: `ValidationError` lists every fault.
     """
 
     item = Reference("item")
@@ -248,8 +249,8 @@ class Workflow:
     def map(self, function: Callable[..., Any] | str, /, *, over: Any, **parameters: Any) -> Step:
         """Add a step that calls `function` once for each item of `over`; its output is the list, in order.
 
-        The item is passed as the first parameter of the function that is not given, unless `Workflow.item` stands in
-        one that is.
+        The item is passed as the first parameter of the function that is not given, unless `Workflow.item`
+        stands in one that is.
         """
         handle = self.step(function, **parameters)
         step = handle.definition
@@ -295,9 +296,16 @@ class Workflow:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Workflow:
         """The workflow of a canonical document."""
-        from codomyrmex.logistics.orchestration.project.workflow_document import file_form
+        from codomyrmex.logistics.orchestration.project.workflow_document import (
+            TaggedParameters,
+            has_tags,
+            long_form,
+        )
 
-        tree = file_form(document)
+        tree = long_form(document)
+        for step in tree["steps"]:
+            if has_tags(step.get("parameters")):
+                step["parameters"] = TaggedParameters(step["parameters"])
         options = {key: tree[key] for key in _WORKFLOW_KEYS if key in tree}
         steps = [WorkflowStep(**step) for step in tree["steps"]]
         workflow = cls(tree["name"], parameters=tree.get("parameters"), steps=steps, **options)
@@ -342,8 +350,8 @@ class Workflow:
 
 
 _WORKFLOW_KEYS = (
-    "version", "description", "labels", "declarations", "outputs", "env", "working_dir", "python", "max_parallel",
-    "fail_fast",
+    "version", "description", "labels", "declarations", "outputs", "env", "working_dir", "python",
+    "max_parallel", "fail_fast",
 )  # fmt: skip
 
 

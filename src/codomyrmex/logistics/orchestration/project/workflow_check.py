@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -25,12 +26,12 @@ from codomyrmex.logistics.orchestration.project.amounts import (
 from codomyrmex.logistics.orchestration.project.workflow_document import (
     BUILT_IN_MODULES,
     Document,
+    TaggedParameters,
     normalise,
     split_call,
 )
 from codomyrmex.logistics.orchestration.project.workflow_faults import (
     STEP_KINDS,
-    STEP_WORDS,
     Path,
     Placed,
     explain,
@@ -39,6 +40,7 @@ from codomyrmex.logistics.orchestration.project.workflow_faults import (
 )
 from codomyrmex.logistics.orchestration.project.workflow_parameters import check_declaration, describe
 from codomyrmex.logistics.orchestration.project.workflow_schema import schema
+from codomyrmex.logistics.orchestration.project.workflow_words import LATER_STEP_KINDS, STEP_WORDS
 
 MAX_FAULTS = 100
 """So many faults are listed; of the rest only the number is told."""
@@ -97,35 +99,47 @@ def _without_values(step: Mapping[str, Any]) -> dict[str, Any]:
     return bare
 
 
-def tag_values(document: Document) -> list[Placed]:
-    """Tag in place what is not JSON in the template trees of a document.
-
-    The faults are values that cannot be kept.
-    """
-    from codomyrmex.logistics.orchestration.project.values import Unserialisable, to_tagged
+def check_tags(document: Document) -> list[Placed]:
+    """Faults of `{"$type": ...}` values that a file holds and that no type reads."""
+    from codomyrmex.logistics.orchestration.project.values import Undecodable, from_tagged
 
     faults: list[Placed] = []
-
-    def tag(holder: dict[str, Any], key: str, path: Path) -> None:
+    for holder, key, path in _value_trees(document):
         try:
-            holder[key] = to_tagged(holder[key], root=key)
-        except Unserialisable as problem:
-            why = problem.reason or f"is a {problem.type_name}, which cannot be kept"
-            message = f"{problem.path} {why}"
-            advice = "pass JSON-able values (text, numbers, lists, dicts, dates, paths, dataclasses)"
-            faults.append((path, fault(path, document, message, code="unserialisable", advice=advice)))
-
-    for number, step in enumerate(document["steps"]):
-        for key in ("parameters", "foreach"):
-            if key in step and not isinstance(step[key], str):
-                tag(step, key, ("steps", number, key))
-    if "outputs" in document:
-        tag(document, "outputs", ("outputs",))
+            from_tagged(holder[key], classes=False)
+        except (Undecodable, ValueError, TypeError, KeyError) as problem:
+            advice = 'a value that is not JSON is written like {"$type": "date", "value": "2026-03-31"}'
+            faults.append((path, fault(path, document, str(problem), code="wrong_value", advice=advice)))
     return faults
 
 
 def _tag_values(document: Document) -> list[Fault]:
-    return [found for _, found in tag_values(document)]
+    """Tag in place what is not JSON in a document made in Python; the faults are what cannot be kept."""
+    from codomyrmex.logistics.orchestration.project.values import Unserialisable, to_tagged
+
+    faults: list[Fault] = []
+    for holder, key, path in _value_trees(document):
+        if type(holder[key]) is TaggedParameters:
+            holder[key] = dict(holder[key])
+            continue
+        try:
+            holder[key] = to_tagged(holder[key], root=key)
+        except Unserialisable as problem:
+            message = f"this {problem.reason or f'is a {problem.type_name}, which cannot be kept'}"
+            advice = "pass JSON-able values (text, numbers, lists, dicts, dates, paths, dataclasses)"
+            found = fault(path[:-1], document, message, code="unserialisable", advice=advice)
+            faults.append(replace(found, path=f"{found.path}.{problem.path}".lstrip(".")))
+    return faults
+
+
+def _value_trees(document: Document) -> Iterator[tuple[dict[str, Any], str, Path]]:
+    """Where values of the user stand: the holder, the key in it, and the place."""
+    for number, step in enumerate(document["steps"]):
+        for key in ("parameters", "foreach"):
+            if key in step and not isinstance(step[key], str):
+                yield step, key, ("steps", number, key)
+    if "outputs" in document:
+        yield document, "outputs", ("outputs",)
 
 
 @cache
@@ -142,16 +156,40 @@ def _schema_faults(tree: Any) -> tuple[list[Placed], int]:
         found = fault((), tree, message, value=tree, code="wrong_type", advice=_on_no_mapping(tree))
         return [((), found)], 0
     validator = _validator()
-    if validator.is_valid(tree):
-        return [], 0
     faults: dict[tuple[Path, str], Placed] = {}
-    errors = validator.iter_errors(tree)
-    for error in errors:
-        for path, found in explain(error, tree, schema()):
-            faults.setdefault((path, found.code), (path, found))
-        if len(faults) >= MAX_FAULTS:
-            break
-    return list(faults.values()), sum(1 for error in errors if error.kind.name != "oneOf")
+    try:
+        if validator.is_valid(tree):
+            return [], 0
+        errors = validator.iter_errors(tree)
+        for error in errors:
+            for path, found in explain(error, tree, schema()):
+                faults.setdefault((path, found.code), (path, found))
+            if len(faults) >= MAX_FAULTS:
+                break
+        return list(faults.values()), sum(1 for error in errors if error.kind.name != "oneOf")
+    except ValueError:  # only from a workflow made in Python: the validator reads nothing but JSON
+        return [*faults.values(), *_foreign_faults(tree)], 0
+
+
+def _foreign_faults(tree: dict[str, Any]) -> list[Placed]:
+    """Values of Python where only JSON may stand: an `env` with a Path, a label that is a date."""
+    faults: list[Placed] = []
+    waiting: list[tuple[Path, Any]] = [((), tree)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [((*path, str(key)), each) for key, each in reversed(value.items())]
+            wrong = next((key for key in value if not isinstance(key, str)), None)
+            if wrong is not None:
+                message = f"a key is text; got {describe(wrong)}"
+                faults.append((path, fault(path, tree, message, code="wrong_type")))
+        elif isinstance(value, (list, tuple)):
+            waiting += [((*path, number), each) for number, each in reversed(list(enumerate(value)))]
+        elif not isinstance(value, (str, int, float, type(None))):
+            advice = "values of other types may stand in `parameters`; here write text"
+            message = "this is written to files as it is, so it must be text or a number"
+            faults.append((path, fault(path, tree, message, value=value, code="wrong_type", advice=advice)))
+    return faults
 
 
 def _on_no_mapping(tree: Any) -> str | None:
@@ -263,10 +301,7 @@ def _kind_faults(path: Path, step: dict[str, Any], tree: Any) -> Iterator[Placed
 
 def _is_of_later_kind(step: dict[str, Any]) -> bool:
     """A key of it is told of as not supported, or as another name of `run` or `call`, which is enough."""
-    return any(key in _LATER_KINDS or STEP_WORDS.get(key) in STEP_KINDS for key in step)
-
-
-_LATER_KINDS = frozenset({"workflow", "approval", "wait_for", "sleep"})
+    return any(key in LATER_STEP_KINDS or STEP_WORDS.get(key) in STEP_KINDS for key in step)
 
 
 def _run_faults(path: Path, step: dict[str, Any], tree: Any) -> Iterator[Placed]:

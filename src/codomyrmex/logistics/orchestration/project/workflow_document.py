@@ -2,8 +2,8 @@
 
 Layer: pure. A document is a plain dict in the long form. **A key that is missing has its default**, and a key
 whose value is the default is left out, so equal workflows are equal documents and hash alike. It is JSON
-throughout: template trees are *tagged* (`values.to_tagged`), so a Path given in Python, and a "$type" key in a
-file, both come out as they went in.
+throughout: template trees are *tagged* (`values.to_tagged`), so a Path given in Python stands as
+{"$type": "path", "value": "..."}, in a file too.
 
 Workflow
     codomyrmex    1, always there
@@ -51,8 +51,8 @@ Step
     description   text                                              default ""
 
 `run: TEXT` is module "shell", action "run", parameters {command: TEXT, shell: True}; `run: [..]` is
-{command: [..]}. `defaults:` of a file have been merged into the steps: a step's own key replaces the default as a
-whole.
+{command: [..]}. `defaults:` of a file have been merged into the steps: a step's own key replaces the default
+as a whole.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ BUILT_IN_MODULES = ("shell", "http", "python", "files")
 
 # What a key means when it is missing; a value equal to it is left out.
 _STEP_DEFAULTS: Mapping[str, Any] = {
-    "parameters": {}, "dependencies": [], "trigger_rule": "all_success", "priority": "normal", "resources": {},
-    "required": True, "env": {}, "description": "", "retry": {},
+    "parameters": {}, "dependencies": [], "trigger_rule": "all_success", "priority": "normal",
+    "resources": {}, "required": True, "env": {}, "description": "", "retry": {},
 }  # fmt: skip
 _WORKFLOW_DEFAULTS: Mapping[str, Any] = {
-    "description": "", "labels": {}, "parameters": {}, "outputs": {}, "env": {}, "working_dir": ".", "fail_fast": False,
-    "isolation": "process",
+    "description": "", "labels": {}, "parameters": {}, "outputs": {}, "env": {}, "working_dir": ".",
+    "fail_fast": False, "isolation": "process",
 }  # fmt: skip
 
 
@@ -278,31 +278,46 @@ def modernise_document(document: Document) -> None:
                 holder[key] = modern(holder[key])
 
 
-def file_form(document: Document) -> dict[str, Any]:
-    """The document as a person writes it (`256MiB`, `run:`, CPUs not thousandths).
+class TaggedParameters(dict[str, Any]):
+    """Parameters read from a document: trees with tags in them, which are not to be tagged once more."""
 
-    Loading it gives the document back.
-    """
-    tree = {key: value for key, value in document.items() if key not in ("steps", "isolation")}
-    tree["steps"] = [_step_file_form(step) for step in document["steps"]]
+
+def has_tags(tree: Any) -> bool:
+    """Whether a tagged value stands anywhere in a tree."""
+    if isinstance(tree, dict):
+        return "$type" in tree or any(map(has_tags, tree.values()))
+    return isinstance(tree, list) and any(map(has_tags, tree))
+
+
+def file_form(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document as a person writes it, with `run:` for commands; loading it gives the document back."""
+    tree = long_form(document)
+    tree["steps"] = [_with_run(step) for step in tree["steps"]]
     return tree
 
 
-def _step_file_form(step: Mapping[str, Any]) -> dict[str, Any]:
-    form = {key: value for key, value in step.items() if key not in ("module", "action", "parameters")}
-    parameters = dict(step.get("parameters", {}))
-    command = parameters.get("command")
-    as_shell = isinstance(command, str) and parameters.get("shell") is True
-    if step["module"] == "shell" and step["action"] == "run" and (as_shell or isinstance(command, list)):
-        parameters = {key: value for key, value in parameters.items() if key not in ("command", "shell")}
-        action = {"run": command}
-    else:
-        action = {"module": step["module"], "action": step["action"]}
-    form = {"name": form.pop("name"), **action, **({"parameters": parameters} if parameters else {}), **form}
-    resources = step.get("resources")
-    if resources:
-        form["resources"] = {
-            name: write_cpu(amount) if name == "cpu" else write_size(amount)
-            for name, amount in resources.items()
-        }
+def long_form(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with amounts as people write them: `256MiB`, and CPUs rather than thousandths."""
+    tree = {key: value for key, value in document.items() if key not in ("steps", "isolation")}
+    tree["steps"] = [_with_written_amounts(step) for step in document["steps"]]
+    return tree
+
+
+def _with_written_amounts(step: Mapping[str, Any]) -> dict[str, Any]:
+    form = dict(step)
+    if "resources" in form:
+        writers: Mapping[str, Callable[[int], Any]] = {"cpu": write_cpu, "memory": write_size}
+        form["resources"] = {name: writers[name](amount) for name, amount in step["resources"].items()}
     return form
+
+
+def _with_run(step: dict[str, Any]) -> dict[str, Any]:
+    parameters = step.get("parameters", {})
+    command = parameters.get("command")
+    is_text = isinstance(command, str) and parameters.get("shell") is True
+    is_list = isinstance(command, list) and "shell" not in parameters
+    if (step["module"], step["action"]) != ("shell", "run") or not (is_text or is_list):
+        return step
+    rest = {key: value for key, value in parameters.items() if key not in ("command", "shell")}
+    own = {key: value for key, value in step.items() if key not in ("name", "module", "action", "parameters")}
+    return {"name": step["name"], "run": command, **({"with": rest} if rest else {}), **own}

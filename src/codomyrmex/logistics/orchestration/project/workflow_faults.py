@@ -14,64 +14,22 @@ from unicodedata import combining, normalize
 
 from codomyrmex.exceptions import Fault
 from codomyrmex.logistics.orchestration.project.workflow_parameters import PARAMETER_TYPES, describe
+from codomyrmex.logistics.orchestration.project.workflow_words import (
+    LATER_RESOURCES,
+    LATER_RETRY_KEYS,
+    LATER_STEP_KEYS,
+    LATER_WORKFLOW_KEYS,
+    RETRY_WORDS,
+    STEP_WORDS,
+    VALUE_WORDS,
+    WORKFLOW_WORDS,
+)
 
 Path = tuple[str | int, ...]
 Placed = tuple[Path, Fault]
 
 STEP_KINDS = ("run", "call", "module")
 
-# Keys of the format that this version does not have yet: better said than "unknown key".
-_LATER_WORKFLOW_KEYS = frozenset(
-    {"concurrency", "schedules", "timeout", "timeout_s", "on_failure", "finally"}
-)
-_LATER_STEP_KEYS = frozenset(
-    {
-        "workflow", "approval", "wait_for", "sleep", "cache", "compensate", "on_item_failure", "on_engine_loss",
-        "title",
-    }
-)  # fmt: skip
-_LATER_RESOURCES = frozenset({"gpu", "disk", "network"})
-
-# What the same thing is called elsewhere.
-STEP_WORDS: Mapping[str, str] = {
-    "depends_on": "needs", "depends": "needs", "after": "needs", "requires": "needs", "upstream": "needs",
-    "command": "run", "cmd": "run", "script": "run", "sh": "run", "bash": "run", "shell": "run",
-    "if": "run_if", "when": "run_if", "condition": "run_if", "only_if": "run_if",
-    "args": "with", "arguments": "with", "params": "with", "kwargs": "with", "inputs": "with", "input": "with",
-    "retries": "retry", "attempts": "retry", "max_attempts": "retry",
-    "id": "name", "key": "name", "step": "name", "uses": "call", "function": "call", "callable": "call",
-    "cwd": "working_dir", "workdir": "working_dir", "working_directory": "working_dir", "dir": "working_dir",
-    "environment": "env", "for_each": "foreach", "loop": "foreach", "matrix": "foreach", "with_items": "foreach",
-    "timeout_seconds": "timeout_s", "timeout_sec": "timeout_s", "timeout-minutes": "timeout",
-    "allow_failure": "required", "continue_on_error": "required", "continue-on-error": "required",
-    "optional": "required", "trigger": "trigger_rule", "parallel": "max_parallel", "parallelism": "max_parallel",
-}  # fmt: skip
-_WORKFLOW_WORDS: Mapping[str, str] = {
-    "tasks": "steps", "jobs": "steps", "stages": "steps", "dag": "steps", "step": "steps", "params": "parameters",
-    "inputs": "parameters", "vars": "parameters", "variables": "parameters", "args": "parameters", "id": "name",
-    "title": "name", "environment": "env", "cwd": "working_dir", "workdir": "working_dir", "output": "outputs",
-    "results": "outputs", "parallel": "max_parallel", "max_workers": "max_parallel", "default": "defaults",
-    "stop_on_failure": "fail_fast", "failfast": "fail_fast",
-}  # fmt: skip
-_RETRY_WORDS: Mapping[str, str] = dict.fromkeys(
-    ("attempts", "tries", "retries", "times", "count", "limit", "max_tries", "max_retries"), "max_attempts"
-) | {"wait": "delay", "interval": "delay", "factor": "backoff", "exceptions": "on", "except": "never"}
-_TYPE_WORDS: Mapping[str, str] = {
-    "str": "string", "text": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean",
-    "array": "list", "dict": "object", "map": "object", "mapping": "object", "file": "path", "dir": "path",
-    "datetime": "date", "any": "object",
-}  # fmt: skip
-_VALUE_WORDS: Mapping[str, Mapping[str, str]] = {
-    "type": _TYPE_WORDS,
-    "trigger_rule": {
-        "always": "all_done", "all": "all_success", "success": "all_success", "any": "one_success",
-        "failure": "one_failed", "failed": "one_failed", "on_failure": "one_failed", "all_complete": "all_done",
-        "none_failed_min_one_success": "none_failed",
-    },
-    "isolation": {"subprocess": "process", "asyncio": "async", "coroutine": "async"},
-    "priority": {"medium": "normal", "default": "normal", "urgent": "critical", "highest": "critical",
-                 "lowest": "low"},
-}  # fmt: skip
 _TEXT_KEYS = frozenset({"description", "working_dir", "python", "module", "action"})
 _PLAIN_NUMBER = re.compile(r"[-+]?[\d_]+(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
 _TAKES_REFERENCES = "`with`, `run`, `foreach`, `env`, `working_dir` and `outputs`"
@@ -111,7 +69,6 @@ def explain(error: Any, tree: Any, root_schema: Mapping[str, Any]) -> list[Place
         return []  # told in better words by workflow_check
     value = at(tree, path)
     rule = at(root_schema, error.schema_path[:-1])
-    message = (rule.get("errorMessage") if isinstance(rule, Mapping) else None) or error.message
     if keyword == "additionalProperties":
         known = tuple(rule["properties"])
         return [((*path, key), _unknown_key(path, key, known, tree)) for key in error.kind.unexpected]
@@ -126,7 +83,7 @@ def explain(error: Any, tree: Any, root_schema: Mapping[str, Any]) -> list[Place
         return [
             (path, fault(path, tree, f"`{path[-1]}` is not supported by this version", code="unsupported"))
         ]
-    return [(path, _wrong_value(path, value, keyword, rule, message, tree))]
+    return [(path, _wrong_value(path, value, keyword, rule, tree))]
 
 
 def at(tree: Any, path: Iterable[str | int]) -> Any:
@@ -171,19 +128,19 @@ def _is_step(path: Path) -> bool:
 
 def _later_keys(path: Path) -> frozenset[str]:
     if not path:
-        return _LATER_WORKFLOW_KEYS
+        return LATER_WORKFLOW_KEYS
     if _is_step(path):
-        return _LATER_STEP_KEYS
-    return {"resources": _LATER_RESOURCES, "retry": frozenset({"memory"})}.get(str(path[-1]), frozenset())
+        return LATER_STEP_KEYS
+    return {"resources": LATER_RESOURCES, "retry": LATER_RETRY_KEYS}.get(str(path[-1]), frozenset())
 
 
 def _words_for(path: Path) -> Mapping[str, str]:
     """What the keys at this place are called elsewhere."""
     if not path:
-        return _WORKFLOW_WORDS
+        return WORKFLOW_WORDS
     if _is_step(path):
         return STEP_WORDS
-    return _RETRY_WORDS if path[-1] == "retry" else {}
+    return RETRY_WORDS if path[-1] == "retry" else {}
 
 
 _STEP_ONLY = frozenset(
@@ -231,7 +188,7 @@ def _wrong_word(path: Path, value: Any, options: tuple[str, ...], tree: Any) -> 
     message = f"{key} is a word"
     if isinstance(value, str):
         message = f"unknown {key.replace('_', ' ')}"
-        close = _VALUE_WORDS.get(key, {}).get(value.lower()) or nearest(value, options)
+        close = VALUE_WORDS.get(key, {}).get(value.lower()) or nearest(value, options)
     advice = f"allowed: {', '.join(options)}" if close is not None else None
     return fault(
         path, tree, message, value=value, code="wrong_value", allowed=options, nearest=close, advice=advice
@@ -259,9 +216,8 @@ def clean_name(name: str, *, dots: bool = True) -> str | None:
     return clean or None
 
 
-def _wrong_value(
-    path: Path, value: Any, keyword: str, rule: Mapping[str, Any], message: str, tree: Any
-) -> Fault:
+def _wrong_value(path: Path, value: Any, keyword: str, rule: Mapping[str, Any], tree: Any) -> Fault:
+    message = rule.get("errorMessage", "this is not allowed here")
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     advice = _advice(key, path, value, keyword, rule)
     close = None
@@ -303,7 +259,7 @@ def _advice(key: str, path: Path, value: Any, keyword: str, rule: Mapping[str, A
 
 def _advice_on_declaration(name: str, value: Any) -> str:
     if isinstance(value, str):
-        kind = _VALUE_WORDS["type"].get(value.lower(), value.lower())
+        kind = VALUE_WORDS["type"].get(value.lower(), value.lower())
         if kind in PARAMETER_TYPES:
             return f"write `{name}: {{type: {kind}}}`"
     written = str(value).lower() if isinstance(value, bool) else str(value)
@@ -335,8 +291,10 @@ def _advice_on_text(key: str, value: str, wanted: set[str]) -> str | None:
 
 
 _SIZES = "units are B KiB MiB GiB TiB (powers of 1024) and KB MB GB TB (powers of 1000)"
-_LONG_UNITS = {"millisecond": "ms", "msec": "ms", "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h",
-               "hr": "h", "day": "d"}  # fmt: skip
+_LONG_UNITS = {
+    "millisecond": "ms", "msec": "ms", "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h",
+    "hr": "h", "day": "d",
+}  # fmt: skip
 
 
 def _duration_advice(key: str, text: str) -> str:

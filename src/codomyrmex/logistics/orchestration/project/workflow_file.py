@@ -15,7 +15,7 @@ from typing import Any
 
 from codomyrmex.exceptions import Fault, ValidationError
 from codomyrmex.logistics.orchestration.project.amounts import write_size
-from codomyrmex.logistics.orchestration.project.workflow_check import check, tag_values
+from codomyrmex.logistics.orchestration.project.workflow_check import check, check_tags
 from codomyrmex.logistics.orchestration.project.workflow_document import (
     Document,
     file_form,
@@ -122,7 +122,7 @@ def load_text(
         if "{{" in decoded and "codomyrmex" not in tree and format == "json":
             modernise_document(document)
         if "$type" in decoded:
-            found = tag_values(document)
+            found = check_tags(document)
     if found or parsed.faults:
         lines = lines_of(decoded, format) if found else {}
         faults = [replace(each, file=file) for each in parsed.faults]
@@ -184,30 +184,33 @@ def nearest_line(lines: Lines, path: Path) -> int | None:
 
 
 def written_path(path: Path, tree: Any) -> Path:
-    """The place in the file of a place in its document: short forms and `defaults` are found again."""
-    here = tree
+    """The place in the file of a place in its document: keys as the user wrote them."""
     written: list[str | int] = []
+    here = tree
     for number, part in enumerate(path):
+        key: str | int = part
         if isinstance(here, dict) and part not in here:
-            short = next((each for each in _WRITTEN.get(str(part), ()) if each in here), None)
-            if part == "parameters" and "run" in here and path[number + 1 : number + 2] in ((), ("command",)):
-                written.append("run")
-                break
-            if short is None:
-                written += path[number:] if number > 2 or part not in (tree.get("defaults") or {}) else ()
-                break
-            part = short
-        elif part == "parameters" and "run" in here and path[number + 1 : number + 2] == ("command",):
-            written.append("run")
+            shorter = (each for each in _WRITTEN.get(str(part), ()) if each in here)
+            key = next(shorter, "run" if part == "parameters" and "run" in here else part)
+        if (
+            part == "parameters"
+            and isinstance(here, dict)
+            and "run" in here
+            and "command" in path[number + 1 :]
+        ):
+            key = "run"
+        written.append(key)
+        here = _inside(here, key)
+        if here is None or key == "run":
             break
-        written.append(part)
-        if isinstance(here, dict):
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        else:
-            here = None
     return tuple(written)
+
+
+def _inside(here: Any, key: str | int) -> Any:
+    if isinstance(here, dict):
+        return here.get(key)
+    is_item = isinstance(here, list) and isinstance(key, int) and key < len(here)
+    return here[key] if is_item else None
 
 
 def _parse(text: str, format: str) -> Parsed:

@@ -274,11 +274,13 @@ def _missing_parameter(name: str, declaration: Mapping[str, Any]) -> Fault:
 
 def _wrong_parameter(name: str, declaration: Mapping[str, Any], error: ParameterError) -> Fault:
     choices = tuple(map(str, declaration.get("choices", ())))
+    is_choice = error.wanted.startswith("one of")
+    word = error.got.removeprefix("text ").strip("'")
     return Fault(
-        message=str(error),
+        message=f"{error.got} is not one of the choices" if is_choice else str(error),
         path=f"parameters.{name}",
         code="wrong_parameter",
         got=error.got,
         allowed=choices,
-        nearest=None,
+        nearest=next(iter(get_close_matches(word, choices, n=1)), None),
     )

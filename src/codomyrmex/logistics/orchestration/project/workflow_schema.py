@@ -219,7 +219,7 @@ def _retry() -> Schema:
         "items": {
             "type": "string",
             "pattern": r"^[A-Za-z_][\w.]*$",
-            "errorMessage": "an exception is named like ConnectionError, an outcome is timeout, crashed or lost",
+            "errorMessage": "name exceptions like ConnectionError, or timeout, crashed, out_of_memory, lost",
         },
     }
     keys: Schema = {
@@ -244,7 +244,7 @@ def _retry() -> Schema:
         "jitter": _switch("Spread the waits so that many tries do not come at once."),
         "on": kinds
         | {
-            "description": "Retry only these: names of exceptions, and timeout, crashed, out_of_memory, lost.",
+            "description": "Retry only these: exceptions, and timeout, crashed, out_of_memory, lost.",
             "errorMessage": "on is a list like [timeout, ConnectionError]",
         },
         "never": kinds

@@ -60,9 +60,6 @@ def check_depth(tree: Any) -> None:
     raise UnreadableText([Fault(message=f"this is nested more than {MAX_DEPTH} deep", code="too_deep")])
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------------
-
-
 def read_json(text: str) -> Parsed:
     """The tree of a JSON text."""
     doubled = False
@@ -205,9 +202,6 @@ def _json_positions(text: str) -> Iterator[tuple[Path, int]]:
                 position = scanstring(text, position + 1, True)[1]
             else:
                 position = _JSON_WORD.match(text, position).end()  # type: ignore[union-attr]
-
-
-# --- TOML -------------------------------------------------------------------------------------------------------------
 
 
 def read_toml(text: str) -> Parsed:

@@ -69,8 +69,8 @@ def yaml_lines(text: str) -> Lines:
 class _Reader:
     """Builds the tree as events arrive.
 
-    `here` is the container that is open, `key` the key in it that waits for its value; `outer` keeps both for the
-    containers around it.
+    `here` is the container that is open, `key` the key in it that waits for its value; `outer` keeps both for
+    the containers around it.
     """
 
     def __init__(self, text: str, *, lines: Lines | None = None) -> None:
@@ -262,7 +262,7 @@ def _line(text: str, number: int) -> str:
 def _explain_syntax(
     problem: str, context: str, near: str, opened: str, mark: Any
 ) -> tuple[str, str | None, bool]:
-    """Message, advice, and whether the place is where the broken thing begins rather than where it was noticed."""
+    """Message, advice, and whether the place is where the broken thing begins, not where it was noticed."""
     start = near[: len(near) - len(near.lstrip())]
     character = near[mark.column] if mark.column < len(near) else ""
     for line in (near, opened):

@@ -28,9 +28,12 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 _OLD_NAMES: Mapping[str, str] = {"List": "list", "Dict": "dict"}
 _PREFIXES = frozenset({"typing", "t", "pathlib", "builtins", "collections", "abc", "typing_extensions"})
 _JSON_TYPES: Mapping[str, str] = {
-    "str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object",
-    "Path": "string", "Mapping": "object", "MutableMapping": "object", "Sequence": "array",
+    "str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array",
+    "dict": "object", "Path": "string", "Mapping": "object", "MutableMapping": "object", "Sequence": "array",
 }  # fmt: skip
+
+
+Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Judge:
     list_items: Judge | None = None
     dict_items: Judge | None = None
 
-    def faults(self, value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any, str]]:
+    def faults(self, value: Any, path: Path = ()) -> Iterator[tuple[Path, Any, str]]:
         """(path inside the value, the wrong value, what is wanted there) for everything plainly wrong."""
         kind = type(value)
         if kind is str and ("${" in value or "{{" in value):

@@ -1,8 +1,8 @@
 """The built-in actions, written down by hand: what they take, and what of it can be wrong before they run.
 
-Layer: actions. `shell`, `python` and `http` run under a worker and stand with it, `files` in `files.py`. They are
-described here in their own notation, so that listing and checking them imports none of them; a test holds names,
-order, defaults and first sentences against the real functions. The annotations say what a file may give.
+Layer: actions. `shell`, `python` and `http` run under a worker and stand with it, `files` in `files.py`. They
+are described here as Python text, so that listing and checking them imports none of them; a test holds names,
+order and defaults against the real functions. The annotations say what a workflow file may give.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ def request(url: str, *, method: str = 'GET', params: dict[str, Any] | None = No
             headers: dict[str, str] | None = None, json: Any = None, data: str | bytes | None = None,
             timeout_s: float = 30.0, expect: list[int] | None = None, max_bytes: int = 16777216,
             save_to: Path | None = None):
-    """Sends one request; returns `{status, url, headers, text, json}`, or `{..., path, size_bytes}` with `save_to`."""
+    """Sends one request; gives `{status, url, headers, text, json}`, or with `save_to` `path` and `size_bytes`."""
 '''
 _FILES = '''
 def copy(source: Path, target: Path, *, overwrite: bool = False):
-    """Copies a file or a folder with all in it to the exact path `target`; returns `{path, files, size_bytes}`."""
+    """Copies a file or a folder with all in it to exactly the path `target`: `{path, files, size_bytes}`."""
 def move(source: Path, target: Path, *, overwrite: bool = False):
     """Renames a file or folder to the exact path `target`; one step, no copy. Raises as `copy` does."""
 def remove(path: Path, *, recursive: bool = False, missing_ok: bool = False):
-    """Removes a file or a link, with `recursive` a folder and all in it; returns `{path, removed}` (entries)."""
+    """Removes a file or a link, with `recursive` a folder and all in it: `{path, removed}` (entries)."""
 def glob(pattern: str, *, include_folders: bool = False):
     """The paths below the root that match, sorted: `{files: [...], count}`; `**` stands for any depth."""
 def read(path: Path, *, encoding: str | None = 'utf-8', max_bytes: int = 16777216):
     """The content of a file: `{path, content, size_bytes}`; text, or bytes with `encoding: null`."""
 def write(path: Path, content: Any, *, encoding: str = 'utf-8', append: bool = False, overwrite: bool = True):
-    """Writes text or bytes; folders on the way are made. Returns `{path, size_bytes}` (of what was written)."""
+    """Writes text or bytes; folders on the way are made. Gives `{path, size_bytes}` (of what was written)."""
 def checksum(path: Path, *, algorithm: str = 'sha256'):
     """The check sum of a file in hexadecimal: `{path, algorithm, checksum, size_bytes}`."""
 '''
@@ -93,7 +93,11 @@ def parameter_faults(module: str, parameters: Mapping[str, Any]) -> Iterator[tup
             yield "data", "both `json` and `data` are given", "a request has one body: keep one of them"
         url = parameters.get("url")
         if isinstance(url, str) and not _is_open(url) and not url.startswith(("http://", "https://")):
-            yield "url", f"{url[:80]!r} is neither http nor https", "write the whole address, as https://example.org/"
+            yield (
+                "url",
+                f"{url[:80]!r} is neither http nor https",
+                "write the whole address, as https://example.org/",
+            )
 
 
 def _command_faults(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -102,7 +106,11 @@ def _command_faults(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, s
         if not command:
             yield "command", "the command is empty", "write it as a list: `command: [make, test]`"
         elif shell is True:
-            yield "shell", "a list of arguments needs no shell", "leave `shell` out, or give the command as one text"
+            yield (
+                "shell",
+                "a list of arguments needs no shell",
+                "leave `shell` out, or give the command as text",
+            )
     elif isinstance(command, str):
         if not command.strip():
             yield "command", "the command is empty", "write it as a list: `command: [make, test]`"

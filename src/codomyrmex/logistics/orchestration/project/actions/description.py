@@ -35,8 +35,8 @@ class Origin(StrEnum):
 class ParameterDescription:
     """One parameter of an action.
 
-    `annotation` and `default` are source text, `json_type` the JSON Schema type that the annotation stands for,
-    or None where it stands for none or for several.
+    `annotation` and `default` are source text, `json_type` the JSON Schema type that the annotation stands
+    for, or None where it stands for none or for several.
     """
 
     name: str

@@ -21,20 +21,21 @@ GROUP = "codomyrmex.actions"
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One entry point: the name, the module behind it, what inside the module ("" for all), and who offers it."""
+    """One entry point: its name, the module behind it, what inside that ("" for all), and who offers it."""
 
     name: str
     module: str
     inside: str
     package: str
 
-    def target(self, module: str, action: str) -> tuple[str, str] | None:
-        """What to load for `module` and `action`; None where this is not their entry point."""
-        if self.name == module:
-            return self.module, f"{self.inside}.{action}" if self.inside else action
-        if self.inside and self.name == f"{module}.{action}":
-            return self.module, self.inside
-        return None
+    def is_action(self, module: str, action: str) -> bool:
+        """Whether this entry point is that one action."""
+        return bool(self.inside) and self.name == f"{module}.{action}"
+
+    def action_of(self, module: str) -> str | None:
+        """The action of `module` that this entry point is; None where it is none of its."""
+        owner, dot, action = self.name.rpartition(".")
+        return action if dot and self.inside and owner == module else None
 
 
 def offers(path: Sequence[str]) -> list[Offer]:

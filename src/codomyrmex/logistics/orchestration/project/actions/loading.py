@@ -1,9 +1,9 @@
 """Importing an action into this process, for steps that run in a thread or in the event loop of the engine.
 
-Layer: actions. A plain import, nothing cached here: what Python has imported stays as it was imported. The roots are
-added at the end of `sys.path`, so that a file of the project cannot take the place of a module that the engine itself
-imports later; where that would make another module win, the project's file is loaded by its path, under a name
-that is the same in every process.
+Layer: actions. A plain import, nothing cached here: what Python has imported stays as it was imported. The
+roots are added at the end of `sys.path`, so that a file of the project cannot take the place of a module that
+the engine itself imports later; where another module would win for that reason, the project's file is loaded
+by its path, under a name that is the same in every process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def load_function(
 ) -> Callable[..., Any]:
     """The function that `module` and `action` name (a description's `target`); `action` may be dotted.
 
-    `file` is the workflow file, whose folder is searched first. Raises `ActionNotFound`, or what importing raised.
+    `file` is the workflow file, whose folder is searched first. Raises `ActionNotFound`, or what importing
+    raised.
     """
     folders = list(roots)
     if file is not None:
@@ -84,7 +85,8 @@ def _load_located(name: str, path: str) -> ModuleType:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
         spec = None
-    if spec is not None and spec.origin is not None and os.path.realpath(spec.origin) == os.path.realpath(path):
+    origin = None if spec is None else spec.origin
+    if origin is not None and os.path.realpath(origin) == os.path.realpath(path):
         return importlib.import_module(name)
     return _load_path(path)
 

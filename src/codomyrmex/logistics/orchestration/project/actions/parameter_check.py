@@ -1,7 +1,7 @@
 """Holding the parameters of many steps against the descriptions of their actions.
 
-Layer: actions; pure. What is to be known of an action is worked out once (`ParameterCheck`), so that a step without
-fault costs about a microsecond: two set comparisons and one look at each constant.
+Layer: actions; pure. What is to be known of an action is worked out once (`ParameterCheck`), so that a step
+without fault costs about a microsecond: two set comparisons and one look at each constant.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ class ParameterCheck:
         self._names = {each.name for each in described.parameters if not each.positional_only}
         self._required = {each.name for each in described.parameters if each.required}
         self._extra = built_in.parameter_faults if described.origin is Origin.BUILT_IN else None
-        self._judges = {each.name: judge for each in described.parameters if (judge := _judge(each)) is not None}
+        judges = ((each.name, _judge(each)) for each in described.parameters)
+        self._judges = {name: judge for name, judge in judges if judge is not None}
         self._seen: Mapping[str, Any] | None = None
 
-    def faults(self, step: Mapping[str, Any], place: Path) -> list[Found]:
-        """Everything wrong with the parameters of a step; `place` is the step's own path."""
+    def faults(self, step: Mapping[str, Any], number: int) -> list[Found]:
+        """Everything wrong with the parameters of step `number`."""
         given: Mapping[str, Any] = step.get("parameters", _NOTHING)
         if given is self._seen:
             return []  # the very mapping of the last step, and nothing was wrong with it
+        place: Path = ("steps", number)
         keys = given.keys()
         found: list[Found] = []
         if not (self._required <= keys and (self._any or keys <= self._names)):
@@ -85,14 +87,16 @@ class ParameterCheck:
         advice = f"write `{name}: ...` under `with:`"
         if len(strange) == 1:
             advice = f"is it what stands under {strange[0]!r}?"
-        text = f"{described.name} needs the parameter {name!r}{_kind_text(self._by_name[name])}, which is missing"
+        kind = _kind_text(self._by_name[name])
+        text = f"{described.name} needs the parameter {name!r}{kind}, which is missing"
         return Fault(message=text, code="missing_parameter", advice=advice)
 
     def _strange(self, name: str, given: Mapping[str, Any]) -> Fault:
         free = [each for each in self._names if each not in given]
         close = nearest(name, sorted(free))
         if not self._names:
-            return Fault(message=f"{self._described.name} takes no parameters", code="unknown_parameter", got=name)
+            text = f"{self._described.name} takes no parameters"
+            return Fault(message=text, code="unknown_parameter", got=name)
         ordered = tuple(each for each in self._by_name if each in self._names)
         text = f"{self._described.name} has no parameter {name!r}"
         return Fault(message=text, code="unknown_parameter", got=name, nearest=close, allowed=ordered)

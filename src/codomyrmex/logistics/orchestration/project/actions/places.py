@@ -35,7 +35,7 @@ class Blocked:
 
 
 def roots(root: Path | str, file: Path | str | None = None) -> tuple[str, ...]:
-    """The import roots in order: the workflow file's folder, the root, and the root's `src` where there is one."""
+    """The import roots in order: the workflow file's folder, the root, its `src` where there is one."""
     base = os.path.abspath(root)
     folders = [os.path.dirname(os.path.abspath(file))] if file is not None else []
     folders.append(base)
@@ -115,7 +115,7 @@ def _located(spec: ModuleSpec) -> Located | None:
 
 
 def locate_loadable(name: str) -> Located | None:
-    """What the interpreter of this process would import, built-in and editable modules too; top-level names only."""
+    """What this interpreter would import, built-in and editable modules too; top-level names only."""
     import importlib.util
 
     if "." in name or not name.isidentifier():
@@ -144,6 +144,14 @@ def names_in(folders: Sequence[str]) -> list[str]:
     return sorted(names)
 
 
+def file_names(folder: str) -> list[str]:
+    """The names of the Python files directly in a folder."""
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+    except OSError:
+        return []
+
+
 def python_files(folder: str) -> Iterator[str]:
     """The Python files below a folder, sorted by folder; hidden ones, environments and built things left out.
 
@@ -167,7 +175,7 @@ def _is_walked(where: str, name: str) -> bool:
 
 
 def module_name(path: str, folders: Sequence[str]) -> str:
-    """How a workflow names the module of a file: dotted from the deepest root that holds it, else `./path.py`."""
+    """How a workflow names the module of a file: dotted from the deepest root above it, else `./path.py`."""
     for folder in sorted(folders, key=len, reverse=True):
         if not path.startswith(folder.rstrip(os.sep) + os.sep):
             continue

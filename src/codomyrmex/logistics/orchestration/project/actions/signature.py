@@ -1,8 +1,9 @@
 """Reading actions from source text by `ast`: nothing is imported, nothing of the project runs.
 
-Layer: actions. An `Outline` is what the top level of a module binds, branches of `if`, `try` and `with` included.
-For each name there are three answers: a `Signature`; `None` where the name is there, or may be, but only running
-the module would tell what it is (a worker is asked then); `KeyError` where it is plainly not there.
+Layer: actions. An `Outline` is what the top level of a module binds, branches of `if`, `try` and `with`
+included. For each name there are three answers: a `Signature`; `None` where the name is there, or may be, but
+only running the module would tell what it is (a worker is asked then); `KeyError` where it is plainly not
+there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from codomyrmex.logistics.orchestration.project.actions.annotations import json_
 from codomyrmex.logistics.orchestration.project.actions.description import ParameterDescription
 
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
-_KEEP_SIGNATURE = frozenset({"staticmethod", "cache", "lru_cache", "no_type_check", "deprecated", "final", "override"})
+_KEEP_SIGNATURE = frozenset(
+    {"staticmethod", "cache", "lru_cache", "no_type_check", "deprecated", "final", "override"}
+)
 _LATE_BINDERS = frozenset({"globals", "exec", "setattr", "vars"})
 _DECLARED = ("effects", "resources", "timeout_s", "isolation", "name")
 
@@ -85,9 +88,15 @@ class Outline:
             return None
         raise KeyError(action)
 
-    def imported(self, action: str) -> Imported | None:
+    def imported(self, name: str) -> Imported | None:
         """Where a name comes from when the module only passes it on."""
-        return None if action in self.unclear else self.imports.get(action)
+        name = self.aliases.get(name, name)
+        return None if name in self.unclear else self.imports.get(name)
+
+    def has(self, name: str) -> bool:
+        """Whether the text binds a name to something that may be called."""
+        tables = (self.functions, self.classes, self.imports, self.aliases, self.unclear)
+        return any(name in table for table in tables)
 
     def known(self) -> list[str]:
         """The public names that may be actions, in the order of the text."""
@@ -179,7 +188,7 @@ def outline_of(source: bytes, path: str) -> Outline:
 
 
 class _Reader:
-    """Fills an outline from statements; what only a branch binds is certain only when nothing else binds it."""
+    """Fills an outline from statements; a name that a branch binds a second time has become unclear."""
 
     def __init__(self, outline: Outline) -> None:
         self._outline = outline
@@ -216,7 +225,9 @@ class _Reader:
     def _import(self, node: ast.Import | ast.ImportFrom, certain: bool) -> None:
         outline = self._outline
         for alias in node.names:
-            bound = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0])
+            bound = alias.asname or alias.name
+            if isinstance(node, ast.Import) and not alias.asname:
+                bound = alias.name.partition(".")[0]
             if alias.name == "*":
                 outline.open_ended = True
             elif isinstance(node, ast.ImportFrom):
@@ -252,7 +263,7 @@ class _Reader:
         blocks += [case.body for case in getattr(node, "cases", [])]
         for block in blocks:
             self.read(block, certain=False)
-        for target in (getattr(node, "target", None), *(getattr(item, "optional_vars", None) for item in _items(node))):
+        for target in (getattr(node, "target", None), *(item.optional_vars for item in _items(node))):
             if isinstance(target, ast.expr):
                 self._outline.unclear.update(_names(target))
         if not any(blocks):
@@ -260,7 +271,7 @@ class _Reader:
 
     def _watch(self, node: ast.stmt) -> None:
         for inner in ast.walk(node):
-            if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id in _LATE_BINDERS:
+            if isinstance(inner, ast.Name) and inner.id in _LATE_BINDERS:
                 self._outline.open_ended = True
 
     def _bind(self, name: str, certain: bool) -> bool:
@@ -278,7 +289,7 @@ class _Reader:
     def _forget(self, name: str) -> None:
         outline = self._outline
         for table in (outline.functions, outline.classes, outline.imports, outline.aliases):
-            table.pop(name, None)  # type: ignore[attr-defined]
+            table.pop(name, None)
         outline.unclear.discard(name)
         outline.values.discard(name)
 

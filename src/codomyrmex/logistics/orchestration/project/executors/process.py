@@ -31,7 +31,6 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
 )
 from codomyrmex.logistics.orchestration.project.executors.worker.values import loads
 from codomyrmex.logistics.orchestration.project.executors.worker_process import (
-    WORKER_VARIABLE,
     WorkerGone,
     WorkerKind,
     WorkerProcess,
@@ -177,7 +176,7 @@ class ProcessExecutor:
             if not worker.wait(max(0.05, deadline - time.monotonic())):
                 worker.kill()
                 worker.wait(1.0)
-                process_tree.kill_marked(WORKER_VARIABLE, worker.id)
+                process_tree.kill_marked(process_tree.WORKER_VARIABLE, worker.id)
             self._remove_spool(worker)
         while self._running and time.monotonic() < deadline + 1.0:
             time.sleep(0.005)
@@ -214,20 +213,17 @@ class ProcessExecutor:
 
     def _after_death(self, worker: WorkerProcess, gone: WorkerGone, entry: _Running) -> None:
         """Returns where the attempt had not begun; raises what says how it ended otherwise."""
-        verdict = gone.verdict
         if worker.python_version is None and not entry.cancelled:
             raise self._died(worker, gone)
         self._remove_spool(worker)
-        if verdict is None:
-            process_tree.kill_marked(WORKER_VARIABLE, worker.id)
-            raise gone
-        if verdict["sequence"] < worker.sequence and verdict["verdict"] in ("crashed", "out_of_memory"):
+        verdict = gone.verdict or {"verdict": "killed", "sequence": 0 if gone.unread else worker.sequence}
+        died = verdict["verdict"] in ("crashed", "out_of_memory", "killed")
+        if died and verdict["sequence"] < worker.sequence:
             return  # it died idle, before it had read this attempt
         raise gone
 
     def _died(self, worker: WorkerProcess, gone: WorkerGone) -> WorkerStartFailed:
         """What to say of a worker that ended before it could do what it was started for."""
-        process_tree.kill_marked(WORKER_VARIABLE, worker.id)
         said = worker.startup_output().splitlines()
         self._remove_spool(worker)
         how = (gone.verdict or {}).get("verdict", f"exit status {worker.exit_status}")

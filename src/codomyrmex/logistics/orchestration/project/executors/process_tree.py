@@ -15,10 +15,18 @@ import time
 from typing import Final
 
 from codomyrmex.logistics.orchestration.project.executors.worker.tree import descendants, send_signal
-from codomyrmex.logistics.orchestration.project.executors.worker_process import ENGINE_VARIABLE
 
-__all__ = ["descendants", "find_marked", "kill_left_behind", "kill_marked"]
+__all__ = [
+    "ENGINE_VARIABLE",
+    "WORKER_VARIABLE",
+    "descendants",
+    "find_marked",
+    "kill_left_behind",
+    "kill_marked",
+]
 
+ENGINE_VARIABLE: Final = "CODOMYRMEX_ENGINE"
+WORKER_VARIABLE: Final = "CODOMYRMEX_WORKER"
 KILL_LIMIT_S: Final = 5.0
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from codomyrmex import current_task as current
@@ -37,34 +37,70 @@ class NotImportedHere(LookupError):
         )
 
 
+class _Call:
+    """One call under way. What `current_task()` answers in it is made when somebody asks."""
+
+    __slots__ = ("_describe", "_on_note", "cancelled", "task")
+
+    def __init__(self, describe: Callable[[], Attempt], on_note: Note | None) -> None:
+        self._describe = describe
+        self._on_note = on_note
+        self.cancelled = False
+        self.task: current.CurrentTask | None = None
+
+    def __call__(self) -> current.CurrentTask:
+        if self.task is None:
+            self.task = make_current_task(self._describe(), self._on_note)
+            if self.cancelled:
+                self.task.request_cancel()
+        return self.task
+
+    def request_cancel(self) -> None:
+        self.cancelled = True
+        if self.task is not None:
+            self.task.request_cancel()
+
+
 class ThreadExecutor:
     """Runs attempts in the threads that call `run`."""
 
     def __init__(self, *, on_note: Note | None = None, importing: bool = True) -> None:
         self._on_note = on_note
         self._importing = importing
-        self._running: dict[str, current.CurrentTask] = {}
+        self._running: dict[str, _Call] = {}
 
     def run(self, attempt: Attempt) -> Outcome:
         """Runs the function here and now."""
-        task = make_current_task(attempt, self._on_note)
-        self._running[attempt.token] = task
-        entered = current.enter(task)
+        return self.call(attempt.function, attempt.parameters, attempt.token, lambda: attempt, attempt.secrets)
+
+    def call(
+        self,
+        function: Callable[..., Any] | None,
+        parameters: bytes,
+        token: str,
+        describe: Callable[[], Attempt],
+        secrets: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """The same for a caller that makes the attempt only when it is asked for: most actions never ask."""
+        call = self._running[token] = _Call(describe, self._on_note)
+        entered = current.enter(call)
         started_us, started_ns = time.time_ns() // 1000, time.monotonic_ns()
         result = error = None
         try:
-            function = attempt.function or find_function(attempt, importing=self._importing)
-            value = invoke.call(function, load_parameters(attempt))
-            kind, result = OutcomeKind.COMPLETED, values.encode(value)
+            if function is None:
+                function = find_function(describe(), importing=self._importing)
+            arguments = load_arguments(parameters, secrets) if parameters != b"{}" else {}
+            kind, result = OutcomeKind.COMPLETED, values.encode(invoke.call(function, arguments))
         except BaseException as problem:  # noqa: BLE001  (the attempt boundary)
-            kind, error = ended_by(problem, attempt)
+            kind, error = ended_by(problem, describe())
             if kind is OutcomeKind.COMPLETED:
                 result = b"null"
         finally:
             current.leave(entered)
-            del self._running[attempt.token]
+            del self._running[token]
         duration_ns = time.monotonic_ns() - started_ns
-        task.close()
+        if call.task is not None:
+            call.task.close()
         return Outcome(
             kind=kind,
             result=result,
@@ -107,13 +143,14 @@ def make_current_task(attempt: Attempt, on_note: Note | None) -> current.Current
 
 
 def load_parameters(attempt: Attempt) -> dict[str, Any]:
-    """The keyword arguments, decoded afresh; secrets put in their places."""
-    if attempt.parameters == b"{}":
-        return {}
-    parameters: dict[str, Any] = values.load(attempt.parameters)
-    if attempt.secrets:
-        parameters = invoke.with_secrets(parameters, attempt.secrets)
-    return parameters
+    """The keyword arguments of an attempt, decoded afresh; secrets put in their places."""
+    return {} if attempt.parameters == b"{}" else load_arguments(attempt.parameters, attempt.secrets)
+
+
+def load_arguments(parameters: bytes, secrets: Mapping[str, str] | None) -> dict[str, Any]:
+    """The same from their bytes."""
+    arguments: dict[str, Any] = values.load(parameters)
+    return invoke.with_secrets(arguments, secrets) if secrets else arguments
 
 
 def find_function(attempt: Attempt, *, importing: bool) -> Callable[..., Any]:

@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from codomyrmex.logistics.orchestration.project.executors.process_tree import (
+    ENGINE_VARIABLE,
+    WORKER_VARIABLE,
+    kill_marked,
+)
 from codomyrmex.logistics.orchestration.project.executors.worker.frames import FrameReader, send_frame
 
 if TYPE_CHECKING:
     import subprocess
 
-ENGINE_VARIABLE = "CODOMYRMEX_ENGINE"
-WORKER_VARIABLE = "CODOMYRMEX_WORKER"
 START_LIMIT_S = 60.0
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker", "bootstrap.py")
 _encode = msgspec.json.Encoder().encode
@@ -42,11 +45,16 @@ class WorkerKind:
 
 
 class WorkerGone(Exception):
-    """The worker has ended; `verdict` is its supervisor's word, None when that was killed too."""
+    """The worker has ended, and all below it.
 
-    def __init__(self, verdict: Mapping[str, Any] | None) -> None:
+    `verdict` is its supervisor's word, None when that was killed too; `unread` says that what was sent last
+    never reached the runner.
+    """
+
+    def __init__(self, verdict: Mapping[str, Any] | None, *, unread: bool) -> None:
         super().__init__("the worker has ended")
         self.verdict = verdict
+        self.unread = unread
 
 
 class WorkerProcess:
@@ -58,6 +66,7 @@ class WorkerProcess:
         "_poller",
         "_process",
         "_reader",
+        "_unsent",
         "attempts",
         "id",
         "kind",
@@ -88,6 +97,7 @@ class WorkerProcess:
         self._connection = connection
         self._control = control
         self._reader = FrameReader(connection)
+        self._unsent = False
         self._poller = select.poll()
         self._poller.register(connection, select.POLLIN)
         self._poller.register(control, select.POLLIN)
@@ -102,7 +112,7 @@ class WorkerProcess:
         try:
             send_frame(self._connection, header, body)
         except OSError:
-            return
+            self._unsent = True
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """The runner's next frame; raises `WorkerGone` when both processes have ended."""
@@ -119,9 +129,10 @@ class WorkerProcess:
         try:
             frame = self._reader.read()
         except OSError:
+            self._unsent = True  # reset: the last frame was never read
             frame = None
         if frame is None:
-            raise WorkerGone(self.verdict())
+            raise self._gone()
         return frame
 
     def _wait(self) -> None:
@@ -130,9 +141,9 @@ class WorkerProcess:
         ready = self._poller.poll(limit_ms)
         if not ready:
             self._process.kill()  # the interpreter hangs before it ever said that it is up
-            raise WorkerGone(self.verdict())
+            raise self._gone()
         if ready[0][0] != self._connection.fileno():
-            raise WorkerGone(self.verdict())
+            raise self._gone()
 
     def wait_until_ready(self) -> None:
         """Returns once the runner is up; raises `WorkerGone` when it never comes."""
@@ -155,8 +166,8 @@ class WorkerProcess:
         except OSError:
             return  # it has ended by itself
 
-    def verdict(self) -> dict[str, Any] | None:
-        """Waits for the supervisor's end and returns its last word; the tree is gone then."""
+    def _gone(self) -> WorkerGone:
+        """Waits for the supervisor's last word and sees to it that nothing is left."""
         data = b""
         try:
             while chunk := self._control.recv(4096):
@@ -164,8 +175,26 @@ class WorkerProcess:
         except OSError:
             data = b""
         self._process.wait()
+        verdict = _decode(data) if data.endswith(b"\n") else None
+        if verdict is None:
+            kill_marked(WORKER_VARIABLE, self.id)
+        unread = self._is_unread()
         self._release()
-        return _decode(data) if data.endswith(b"\n") else None
+        return WorkerGone(verdict, unread=unread)
+
+    def _is_unread(self) -> bool:
+        """Whether the runner ended without having read the last frame: its end was reset then."""
+        if self._unsent:
+            return True
+        self._connection.setblocking(False)
+        try:
+            while self._connection.recv(65536):
+                pass
+        except ConnectionResetError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def wait(self, timeout_s: float) -> bool:
         """True once the supervisor has ended and been collected."""

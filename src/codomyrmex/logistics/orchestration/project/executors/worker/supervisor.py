@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.05
 IDLE_S = 1.0
-ENGINE_GONE_GRACE_S = 1.0
+SHORT_GRACE_S = 1.0
 
 
 def main(text: str) -> NoReturn:
@@ -102,7 +102,7 @@ class Supervisor:
             if wake in ready:
                 os.read(wake, 4096)
             if engine is not None and engine in ready:
-                self._end("closed", grace_s=ENGINE_GONE_GRACE_S)
+                self._end("closed", grace_s=self._short_grace_s())
             if signals in ready:
                 self._on_signals(os.read(signals, 4096))
             if self._control.fileno() in ready:
@@ -152,7 +152,7 @@ class Supervisor:
         """Reads what the engine sends; its closing the socket means that it has gone."""
         command = self._next_command()
         if command is None or command["op"] == "close":
-            self._end("closed", grace_s=ENGINE_GONE_GRACE_S)
+            self._end("closed", grace_s=self._short_grace_s())
         self._end("cancelled", sequence=command["sequence"], grace_s=0.0 if command["kill"] else None)
 
     def _next_command(self) -> Any:
@@ -169,10 +169,10 @@ class Supervisor:
 
     def _on_signals(self, numbers: bytes) -> None:
         if signal.SIGTERM in numbers or signal.SIGINT in numbers or signal.SIGHUP in numbers:
-            self._end("closed", grace_s=ENGINE_GONE_GRACE_S)
+            self._end("closed", grace_s=self._short_grace_s())
         self._reap()
         if self._runner_status is not None:
-            self._end("crashed", grace_s=ENGINE_GONE_GRACE_S)
+            self._end("crashed", grace_s=self._short_grace_s())
 
     def _reap(self) -> bool:
         """Collects children that have ended; False once there is none left at all."""
@@ -187,6 +187,10 @@ class Supervisor:
                 self._runner_status = status
 
     # -------------------------------------------------------------------------------------------- ending
+
+    def _short_grace_s(self) -> float:
+        """What a tree gets whose engine or runner is gone."""
+        return min(SHORT_GRACE_S, self._cells[page.GRACE_MS] / 1000)
 
     def _end(self, verdict: str, *, sequence: Optional[int] = None, grace_s: Optional[float] = None) -> None:
         """Ends the tree and exits; returns only if the attempt `sequence` ended by itself meanwhile."""
@@ -224,14 +228,10 @@ class Supervisor:
 
     def _told_to_hurry(self, timeout_s: float) -> bool:
         """Waits a moment; True when the engine now wants an immediate end, or is gone."""
-        readable, _, _ = select.select([self._control], [], [], timeout_s)
-        if not readable:
+        if b"\n" not in self._commands and not select.select([self._control], [], [], timeout_s)[0]:
             return False
         command = self._next_command()
-        if command is None:
-            self._poller.unregister(self._control)
-            return True
-        return bool(command["op"] == "close" or command["kill"])
+        return bool(command is None or command["op"] == "close" or command["kill"])
 
     def _link_last_log(self) -> None:
         log_path = self._page.log_path()
