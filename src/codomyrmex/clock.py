@@ -1,7 +1,7 @@
 """The clock port: the one way anything above this layer learns the time.
 
 Layer: just above `exceptions`. `SystemClock` is what engines use; `ManualClock` stands still until a
-test moves it. Instants are integer microseconds since 1970 UTC (`now_us`), because the store keeps them
+test moves it; `VirtualClock` leaves out the time in which everybody only waits. Instants are integer microseconds since 1970 UTC (`now_us`), because the store keeps them
 so; intervals are measured on a clock that never jumps (`monotonic_s`).
 """
 
@@ -23,6 +23,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Seconds on a clock that never goes back; only differences mean anything."""
 
+    def skip(self, seconds: float) -> bool:
+        """Asked when nothing happens for so long: lets that time pass at once, or says no, as a real clock does."""
+
 
 class SystemClock:
     """The machine's own clocks."""
@@ -32,6 +35,9 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+    def skip(self, seconds: float) -> bool:
+        return False
 
 
 class ManualClock:
@@ -46,9 +52,30 @@ class ManualClock:
     def monotonic_s(self) -> float:
         return self._now_us / 1_000_000
 
+    def skip(self, seconds: float) -> bool:
+        return False
+
     def advance(self, seconds: float) -> None:
         """Moves both readings forward by `seconds`."""
         self._now_us += round(seconds * 1_000_000)
+
+
+class VirtualClock:
+    """The machine's clocks, set forward over every stretch in which an engine has nothing to do but wait."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+        """How much time was left out so far."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000 + round(self.skipped_s * 1_000_000)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic() + self.skipped_s
+
+    def skip(self, seconds: float) -> bool:
+        self.skipped_s += seconds
+        return True
 
 
 def to_datetime(instant_us: int) -> datetime:

@@ -165,7 +165,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path, write: Write) -> None:
     assert len(catalogue.find("steps", "build").parameters) == 2
 
 
-# --------------------------------------------------------------------------------------------- what is missing
+# -------------------------------------------------------------------------------------------- what is missing
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_a_file_with_the_name_of_a_standard_module_is_warned_of(tmp_path: Path, 
     catalogue.find("json", "load")
 
     assert catalogue.warnings == [
-        f"{path} has a standard module's name and may not be the one imported; rename it"
+        f"{path} has a standard module's name and may not be what is imported; rename it"
     ]
 
 
@@ -400,7 +400,7 @@ FAULTS: list[tuple[str, dict[str, Any], list[tuple[Any, str, str | None]]]] = [
     ("build", {"target": "all", "flags": ["-O", 3]}, [(("flags", 1), "wrong_type", None)]),
     ("loose", {"x": 1, "y": 2}, []),
     ("bare", {"x": 1}, [(("x",), "unknown_parameter", None)]),
-    ("by_position", {"x": 1}, [(("x",), "unknown_parameter", None)]),
+    ("by_position", {"x": 1}, [(("x",), "by_position", None)]),
     ("by_position", {}, [((), "by_position", None)]),
     ("Tool.run", {"x": 1}, [((), "missing_parameter", None)]),
 ]

@@ -71,7 +71,7 @@ def test_built_ins_and_methods_are_loaded(tmp_path: Path) -> None:
     [
         ("loading_nowhere", "go", "there is no module 'loading_nowhere'; looked in"),
         ("./loading_nowhere.py", "go", "there is no file './loading_nowhere.py'; looked in"),
-        ("loading_four", "og", "has no function 'og'; looked in .*; did you mean 'go'"),
+        ("loading_four", "goo", "has no function 'goo'; looked in .*; did you mean 'go'"),
         ("loading_four", "LIMIT", "is a int, not a function"),
         ("shell", "run", "runs in a worker process only"),
     ],

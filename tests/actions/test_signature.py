@@ -40,7 +40,7 @@ def test_a_function_is_described_with_its_parameters() -> None:
 
 
 def test_required_and_default_agree_with_inspect() -> None:
-    def example(a, b=1, /, c=2, *d, e, f=3, **g):  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def example(a, b=1, /, c=2, *d, e, f=3, **g):  # type: ignore[no-untyped-def]
         pass
 
     found = outline("def example(a, b=1, /, c=2, *d, e, f=3, **g): ...").signature("example")
@@ -65,9 +65,9 @@ def test_required_and_default_agree_with_inspect() -> None:
     ],
 )
 def test_what_action_declares_is_read_however_it_is_imported(imports: str, marker: str) -> None:
-    text = f"{imports}\n@{marker}(effects='unsafe', timeout_s=5, resources={{'cpu': 2}})\ndef pay(amount: int): ..."
+    marked = f"@{marker}(effects='unsafe', timeout_s=5, resources={{'cpu': 2}})"
 
-    found = outline(text).signature("pay")
+    found = outline(f"{imports}\n{marked}\ndef pay(amount: int): ...").signature("pay")
 
     assert found is not None
     assert found.registered

@@ -178,7 +178,7 @@ def test_one_task_in_full(screen: Terminal) -> None:
         screen, a_task(status="blocked", reason="dependencies", duration_s=None, attempt=0), NOW
     )
     assert lines[0] == "parse[17]  · blocked"
-    assert lines[1:] == ["  action   mypkg.parse.parse", "  why      dependencies"]
+    assert lines[1:] == ["  action   mypkg.parse.parse", "  why      waits for what it depends on"]
 
 
 def test_counts_name_only_what_there_is() -> None:

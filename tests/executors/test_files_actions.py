@@ -87,6 +87,7 @@ def test_a_folder_that_holds_the_state_is_not_removed(root: Path) -> None:
     with pytest.raises(files.PathRefused):
         files.remove("a", recursive=True)
     assert (root / "a" / ".codomyrmex" / "state.db").exists()
+    assert (root / "a" / "deep" / "two.txt").exists()
 
 
 @pytest.mark.parametrize(

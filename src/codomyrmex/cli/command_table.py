@@ -24,33 +24,39 @@ class Section(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-LIST_RUNS = Entry("list", "List runs, newest first", "runs:list_runs")
-PS = Entry("ps", "Show what runs now, and what waits to be resumed", "runs:ps")
 RUN = Entry("run", "Run a workflow file, or a workflow by its name", "run:run")
 RESUME = Entry("resume", "Take up runs that stopped: after a kill, a crash, a power cut", "resume:resume")
+PS = Entry("ps", "Show what runs now, and what waits to be resumed", "runs:ps")
 SHOW = Entry("show", "Show one run: its steps, outputs and errors", "runs:show")
+WATCH = Entry("watch", "Follow a run until it ends", "watch:watch")
 LOGS = Entry("logs", "Show what the steps printed", "logs:logs")
 EXPLAIN = Entry("explain", "Say why something waits, or why it ended as it did", "runs:explain")
+CANCEL = Entry("cancel", "Stop a run and everything that it started", "cancel:cancel")
 
 DAILY: tuple[Section, ...] = (
-    Section(
-        "Start",
-        (Entry("init", "Write a small workflow that runs at once", "init:init"), RUN, RESUME),
-    ),
-    Section("Look", (PS, SHOW, LOGS, EXPLAIN)),
+    Section("Start", (Entry("init", "Write a small workflow that runs at once", "init:init"), RUN, RESUME)),
+    Section("Look", (PS, SHOW, WATCH, LOGS, EXPLAIN)),
+    Section("Stop", (CANCEL,)),
 )
 
 MORE: tuple[Section, ...] = (
     Section(
-        "More of the same",
+        "By noun",
         (
             Entry("runs", "Runs: all of them, and every verb of one"),
             Entry("tasks", "The tasks of a run"),
+            Entry("workflows", "The workflow files of this project: list, check, draw"),
+            Entry("actions", "What a step can call"),
         ),
     ),
     Section(
-        "This installation",
+        "This place",
         (
+            Entry(
+                "status",
+                "Show this project at a glance: where it is, what runs, what ran last",
+                "status:status",
+            ),
             Entry("doctor", "Check this machine and this project", "doctor:doctor"),
             Entry("config", "The settings that hold here"),
             Entry("completion", "Print the completion script of a shell", "completion:completion"),
@@ -59,10 +65,33 @@ MORE: tuple[Section, ...] = (
 )
 
 GROUPS: dict[str, tuple[Entry, ...]] = {
-    "runs": (LIST_RUNS, SHOW, LOGS, RESUME, EXPLAIN),
+    "runs": (
+        Entry("list", "List runs, newest first", "runs:list_runs"),
+        SHOW,
+        WATCH,
+        LOGS,
+        EXPLAIN,
+        CANCEL,
+        RESUME,
+    ),
     "tasks": (
         Entry("list", "List the tasks of a run, in the order of its definition", "tasks:list_tasks"),
         Entry("show", "Show one task: its action, its attempt, its error", "tasks:show"),
+    ),
+    "workflows": (
+        Entry("list", "List the workflow files of this project", "workflows:list_workflows"),
+        Entry("show", "Show one workflow: its parameters, steps and outputs", "workflows:show"),
+        Entry("validate", "Check workflows and list every fault; nothing is run", "workflows:validate"),
+        Entry("graph", "Draw the graph of a workflow as text", "workflows:graph"),
+        Entry(
+            "schema",
+            "Print the JSON Schema of workflow files, for editors and for agents",
+            "workflows:schema",
+        ),
+    ),
+    "actions": (
+        Entry("list", "List the actions that there are to choose from", "actions:list_actions"),
+        Entry("show", "Show one action: what it takes, what it declares, where it is", "actions:show"),
     ),
     "config": (Entry("show", "Show the settings that hold here", "config:show"),),
 }

@@ -31,14 +31,15 @@ def failure_blocks(
     for task in failed[:_MOST_BLOCKS]:
         lines += [*([""] if lines else []), *failure_lines(terminal, task, log_tail(task.log_path))]
     rest = run.tasks.failed - min(len(failed), _MOST_BLOCKS)
-    candidates: list[Next] = [(("logs", run.execution_id, failed[0].name), "all that it printed")]
+    candidates: list[Next] = []
+    if any(task.log_path is not None for task in failed[:_MOST_BLOCKS]):
+        logged = next(task.name for task in failed if task.log_path is not None)
+        candidates.append((("logs", run.execution_id, logged), "all that it printed"))
     if rest > 0:
         lines += ["", f"and {rest:,} more failed"]
         candidates.append((("tasks", "list", run.execution_id, "--status", "failed"), "all that failed"))
-    if run.tasks.cancelled or run.tasks.skipped:
-        candidates.append((("explain", run.execution_id), "why the others did not run"))
     if again is not None:
-        candidates.append(again)
+        candidates += [(("show", run.execution_id), "every step, and why it did not run"), again]
     return lines + next_lines(terminal, next_commands(invocation, workspace, candidates))
 
 

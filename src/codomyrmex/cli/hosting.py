@@ -45,7 +45,7 @@ def open_engine(workspace: Workspace, settings: Settings) -> Iterator[Orchestrat
 
 
 def reporter_for(output: Output) -> Reporter:
-    """A live view on a terminal, plain lines elsewhere; nothing with -q, nor in a pipe with --json but for -v."""
+    """A live view on a terminal, plain lines elsewhere; nothing with -q; with --json in a pipe only by -v."""
     if output.quiet or (output.json and not output.verbose and not output.err.is_tty):
         return SilentReporter()
     if output.err.is_tty and not _is_dumb():

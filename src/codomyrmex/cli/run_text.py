@@ -18,6 +18,16 @@ from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCo
 
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 _OPEN = ("running", "pending", "blocked")
+_REASONS = {
+    "dependencies": "waits for what it depends on",
+    "timer": "waits for its next attempt",
+    "upstream": "a step it depends on did not succeed",
+    "condition": "its run_if said no",
+    "trigger_rule": "its trigger_rule was not met",
+    "cancelled": "the run was cancelled",
+    "fail_fast": "another step failed, and fail_fast is set",
+    "expression": "its condition or its items could not be worked out",
+}
 
 
 def runs_lines(terminal: Terminal, runs: Sequence[RunView], now: datetime) -> list[str]:
@@ -154,7 +164,8 @@ def why_text(task: TaskView) -> str:
         kind = str(task.error.get("type") or "").rpartition(".")[2]
         message = one_line(str(task.error.get("message") or ""))
         return f"{kind}: {message}" if kind and message else kind or message
-    return (task.reason or "").replace("_", " ")
+    reason = task.reason or ""
+    return _REASONS.get(reason, reason.replace("_", " "))
 
 
 def mapping_lines(terminal: Terminal, values: Mapping[str, Any]) -> list[str]:
@@ -166,8 +177,10 @@ def mapping_lines(terminal: Terminal, values: Mapping[str, Any]) -> list[str]:
 
 
 def value_text(value: Any) -> str:
-    """A value on one line: text as it is, everything else as JSON."""
-    return one_line(value if isinstance(value, str) else json_text(value, pretty=False))
+    """A value on one line: JSON types as JSON but for text, everything else as its text."""
+    if value is None or isinstance(value, bool | int | float | list | tuple | dict):
+        return one_line(json_text(value, pretty=False))
+    return one_line(str(value))
 
 
 def run_duration_s(run: RunView, now: datetime) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from textwrap import wrap
 
 import click
 
@@ -10,13 +11,15 @@ from codomyrmex.cli.command_line import Command
 from codomyrmex.cli.failure_blocks import failure_blocks
 from codomyrmex.cli.invocation import Invocation, pass_invocation
 from codomyrmex.cli.names import complete_runs
-from codomyrmex.cli.run_text import headline, live_runs_lines, run_lines, runs_lines
+from codomyrmex.cli.run_text import live_runs_lines, run_lines, runs_lines
 from codomyrmex.cli.state_access import open_reads
+from codomyrmex.cli.terminal import one_line
 from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunView, TaskView
 
 _STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
 _LIVE = ("running", "pending", "paused")
 _MOST_LIVE = 1000
+_MOST_REASONS = 40
 
 
 @click.command("list", cls=Command)
@@ -92,9 +95,12 @@ def explain(invocation: Invocation, run: str, task: str | None) -> None:
         run_id = reads.find(run)
         reasons = list(reads.explain(run_id, task))
         data = {"execution_id": run_id, "task": task, "reasons": reasons}
+        width = output.out.width or 1_000_000
         output.answer(
-            data, [headline(output.out, reads.run(run_id), _now()), *(f"  {each}" for each in reasons)]
+            data, [line for each in reasons[:_MOST_REASONS] for line in wrap(one_line(each), width)]
         )
+        if len(reasons) > _MOST_REASONS and not invocation.json:
+            output.note(f"and {len(reasons) - _MOST_REASONS:,} more; name a task, or ask with --json", "dim")
 
 
 def _tasks(reads: RunReads, run: RunView, *, every: bool) -> list[TaskView]:

@@ -12,6 +12,7 @@ from codomyrmex.cli.terminal import Terminal
 from codomyrmex.exceptions import Fault, ValidationError, WorkflowNotFound
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.definition_finder import DefinitionFinder
+from codomyrmex.logistics.orchestration.project.values import from_tagged
 from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition, check, prepare
 from codomyrmex.settings import Settings
 from codomyrmex.workspace import WORKFLOW_FILES, Workspace
@@ -72,7 +73,7 @@ def plan_of(
     workflow = prepared.workflow
     return {
         "workflow": workflow.name,
-        "parameters": prepared.parameters,
+        "parameters": from_tagged(prepared.parameters, classes=False),
         "levels": [[workflow.names[step] for step in level] for level in workflow.graph.levels()],
         "fan_outs": [workflow.names[step] for step in workflow.fan_outs],
         "warnings": list(prepared.warnings),

@@ -14,8 +14,7 @@ serves all that came in while the last one ran, without a writer thread and its 
 starts before its predecessor's result is committed, because its start is in the same transaction.
 
 A commit that fails drops the plan and keeps the inbox; nothing is dispatched until one succeeds. Where it
-is unknown whether a commit took effect, the engine's own drain counter, written by every transaction,
-tells. A run whose rows are not as this engine believes is put aside (`on_broken`), the others go on.
+is unknown whether a commit took effect, the journal tells, which every transaction adds to. A run whose rows are not as this engine believes is put aside (`on_broken`), the others go on.
 """
 
 from __future__ import annotations
@@ -349,7 +348,7 @@ class Drain:
         try:
             self._write(batch, plans)
         except StoreError as error:
-            if error.outcome_unknown and self._took_effect():
+            if error.outcome_unknown and self._took_effect(batch, plans):
                 return self._committed()
             return self._refused(batch, error)
         except Conflict as error:
@@ -361,7 +360,8 @@ class Drain:
         due = now_s - self._barrier_s >= BARRIER_EVERY_S
         barrier = due or bool(batch.submissions) or any(plan.ended for plan in plans)
         with self._database.transaction(barrier=barrier) as tx:
-            run_store.count_drain(tx, epoch=self._epoch, number=self._commits + 1)
+            if not plans:
+                run_store.check_live(tx, epoch=self._epoch)
             for submission in batch.submissions:
                 run = submission.run
                 document = submission.document
@@ -379,12 +379,15 @@ class Drain:
         self.failures = 0
         return True
 
-    def _took_effect(self) -> bool:
+    def _took_effect(self, batch: Batch, plans: list[RunPlan]) -> bool:
+        """Whether a commit that ended in doubt is in the store."""
         try:
-            rows = self._database.query("SELECT commits FROM engine WHERE epoch = ?", (self._epoch,))
+            if plans:
+                return run_store.is_written(self._database, plans[0])
+            submitted = batch.submissions[0].run.id if batch.submissions else None
+            return bool(self._database.query("SELECT 1 FROM run WHERE id = ?", (submitted,)))
         except StoreError:
             return False
-        return bool(rows) and rows[0][0] == self._commits + 1
 
     def _refused(self, batch: Batch, error: CodomyrmexError) -> bool:
         """Nothing was written. Faults of the store are tried again; other faults belong to one run."""

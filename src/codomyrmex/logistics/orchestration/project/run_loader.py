@@ -70,6 +70,7 @@ def load_run(
     _read_fan_outs(run, database)
     lost = _read_tasks(run, database)
     _count_parents(run)
+    run.journal_length = database.query(run_store.LAST_EVENTS, (number,))[0][0]
     return run, lost
 
 

@@ -480,6 +480,7 @@ class RunPlan:
         run.errors.update(self.errors)
         run.timers.update((position, ready_us) for ready_us, position in self.timers)
         run.move_all(self.states)
+        run.journal_length += 1
         run.status = self.status
         run.intent = self.intent
         run.stopping = self.stopping

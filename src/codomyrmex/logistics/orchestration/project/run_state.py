@@ -86,7 +86,7 @@ class RunState:
 
     __slots__ = (
         "attempts", "counts", "crashes", "decoded", "errors", "failed_parents", "first_failure", "group_starts",
-        "group_steps", "groups", "id", "intent", "load_output", "losses", "number", "open", "options", "outputs",
+        "group_steps", "groups", "id", "intent", "journal_length", "load_output", "losses", "number", "open", "options", "outputs",
         "parameters", "rows_ahead", "running", "skipped_parents", "state", "status", "step_count", "stopping", "timers", "typical_s", "waiting", "workflow",
     )  # fmt: skip
 
@@ -128,6 +128,8 @@ class RunState:
         self.counts = [0] * len(CODES)
         self.counts[BLOCKED] = size
         self.open = size
+        self.journal_length = 0
+        """How many lines of the journal this run has."""
         self.running = 0
         """Attempts in flight: RUNNING positions that are not fan-out steps."""
         self.first_failure: int | None = None

@@ -5,8 +5,8 @@ Layer: above storage and the pure modules; holds no state of its own. Every func
 the state table and the number of rows it changed is checked: a token that is no longer valid changes
 nothing, and the whole transaction is refused (`StaleEngine`, `StaleTask`).
 
-The order of a drain's statements: `count_drain` (the fence: an engine that another one has declared dead
-cannot write), new rows, moved rows, finished rows, journal, run rows.
+Every plan ends with a line of the journal, and the journal refuses lines of an engine that another one has
+declared dead: that is the fence, and no table gets past it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ class StaleEngine(Conflict):
 
     code = "stale_engine"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "another engine has taken over from this one", hint="open a new engine; nothing recorded is lost"
+        )
+
 
 class StaleTask(Conflict):
     """A row is not in the state that this engine believes it to be in."""
@@ -35,7 +40,7 @@ class StaleTask(Conflict):
     code = "stale_task"
 
 
-COUNT_DRAIN = "UPDATE engine SET commits = ? WHERE epoch = ? AND ended_at IS NULL"
+IS_LIVE = "SELECT 1 FROM engine WHERE epoch = ? AND ended_at IS NULL"
 
 INSERT_RUN = """
 INSERT INTO run (id, workflow, definition, status, epoch, parameters, options, created_at)
@@ -73,7 +78,13 @@ INSERT_ATTEMPT = """
 INSERT INTO attempt (run, position, number, epoch, outcome, ended_at, error) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
-INSERT_EVENTS = "INSERT INTO event (run, at, epoch, body) VALUES (?, ?, ?, ?)"
+# The fence: the journal takes no line of an engine that has ended, so neither does any other table.
+INSERT_EVENTS = """
+INSERT INTO event (run, sequence, at, epoch, body)
+SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM engine WHERE epoch = ? AND ended_at IS NULL)
+"""
+FIND_EVENTS = "SELECT 1 FROM event WHERE run = ? AND sequence = ? AND epoch = ?"
+LAST_EVENTS = "SELECT coalesce(max(sequence), 0) FROM event WHERE run = ?"
 MOVE_RUN = """
 UPDATE run SET status = ?, intent = ?, outputs = ?, error = ?,
     started_at = coalesce(started_at, ?), ended_at = ?
@@ -81,12 +92,16 @@ WHERE number = ? AND epoch = ? AND status IN ('pending', 'running', 'paused')
 """
 
 
-def count_drain(tx: Transaction, *, epoch: int, number: int) -> None:
-    """Counts a drain of the engine; raises `StaleEngine` when its row says that it has ended."""
-    if tx.execute_many(COUNT_DRAIN, [(number, epoch)]) != 1:
-        raise StaleEngine(
-            "another engine has taken over from this one", hint="open a new engine; nothing recorded is lost"
-        )
+def check_live(tx: Transaction, *, epoch: int) -> None:
+    """Raises `StaleEngine` when the row of this engine says that it has ended."""
+    if not tx.execute(IS_LIVE, (epoch,)):
+        raise StaleEngine
+
+
+def is_written(database: Database, plan: RunPlan) -> bool:
+    """True when the transaction of a plan has taken effect: asked when its commit ended in doubt."""
+    row = (plan.run.number, plan.run.journal_length + 1, plan.epoch)
+    return bool(database.query(FIND_EVENTS, row))
 
 
 def insert_run(tx: Transaction, run: RunState, *, epoch: int, now_us: int) -> int:
@@ -121,7 +136,9 @@ def write_plan(tx: Transaction, plan: RunPlan) -> None:
     if plan.failed_attempts:
         tx.execute_many(INSERT_ATTEMPT, plan.failed_attempts)
     body = msgspec.json.encode(plan.events).decode()
-    tx.execute(INSERT_EVENTS, (plan.run.number, plan.now_us, plan.epoch, body))
+    row = (plan.run.number, plan.run.journal_length + 1, plan.now_us, plan.epoch, body, plan.epoch)
+    if tx.execute_many(INSERT_EVENTS, [row]) != 1:
+        raise StaleEngine
     if plan.status is not plan.run.status or plan.intent is not plan.run.intent:
         _move_run(tx, plan)
 

@@ -93,7 +93,7 @@ class TaskOrchestrator:
         self._drain = Drain(database=database, clock=clock, epoch=epoch, admission=admission, world=self)
         workers = admission.capacity.workers
         self._slots = Slots(self._drain, runner.run, clock=clock, limit=workers)
-        self.timekeeper = Timekeeper(clock, on_error=self._timekeeper_failed)
+        self.timekeeper = Timekeeper(clock, idle=self._is_idle, on_error=self._timekeeper_failed)
         self.teller = Teller()
         self._live: dict[str, LiveRun] = {}
         self._lock = Lock()
@@ -223,6 +223,8 @@ class TaskOrchestrator:
     def committed(self, plans: Iterable[RunPlan]) -> None:
         self._failing_since_s = None
         self.teller.committed(plans)
+        if not self._drain.chunks:
+            self.timekeeper.look()
         if not self._barrier_set:
             self._barrier_set = True
             self.timekeeper.call_in(BARRIER_S, self._barrier)
@@ -268,6 +270,10 @@ class TaskOrchestrator:
 
     def _drain_soon(self) -> None:
         self.timekeeper.call_soon(self._drain.drain)
+
+    def _is_idle(self) -> bool:
+        """True when nothing runs and nothing is to be done before the next deadline."""
+        return not self._drain.chunks and (self._drain.failures > 0 or not self._drain.has_news)
 
     def _due(self, run_number: int, position: int) -> None:
         self._drain.post(Due(run_number, position))

@@ -6,6 +6,9 @@ barriers, checkpoints, lease renewals, draining on behalf of the main thread, an
 (`run_here`: a worker's parent thread has to live as long as the worker).
 
 Calls must be short; one that raises ends nothing else and is reported to `on_error`.
+
+What was set with `call_in` is a *deadline*, what was set with `every` is *routine*. While nothing else goes
+on (`idle`) the clock may skip the time to the next deadline; nobody waits for a routine.
 """
 
 from __future__ import annotations
@@ -25,10 +28,14 @@ Call = Callable[[], object]
 class Timekeeper:
     """See the module. `start` begins the thread; `stop` ends it after the call in progress."""
 
-    def __init__(self, clock: Clock, *, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, clock: Clock, *, idle: Callable[[], bool], on_error: Callable[[BaseException], None]
+    ) -> None:
         self._clock = clock
+        self._idle = idle
         self._on_error = on_error
-        self._heap: list[tuple[float, int, Call]] = []
+        self._deadlines: list[tuple[float, int, Call]] = []
+        self._routines: list[tuple[float, int, Call]] = []
         self._soon: deque[Call] = deque()
         self._wake = Condition()
         self._sequence = 0
@@ -46,12 +53,7 @@ class Timekeeper:
 
     def call_in(self, delay_s: float, call: Call) -> None:
         """Calls after `delay_s` seconds."""
-        at = self._clock.monotonic_s() + max(0.0, delay_s)
-        with self._wake:
-            self._sequence += 1
-            heappush(self._heap, (at, self._sequence, call))
-            if self._heap[0][1] == self._sequence:
-                self._wake.notify()
+        self._add(self._deadlines, delay_s, call)
 
     def every(self, interval_s: float, call: Call) -> None:
         """Calls again and again, `interval_s` after the end of the last call."""
@@ -60,9 +62,14 @@ class Timekeeper:
             try:
                 call()
             finally:
-                self.call_in(interval_s, again)
+                self._add(self._routines, interval_s, again)
 
-        self.call_in(interval_s, again)
+        self._add(self._routines, interval_s, again)
+
+    def look(self) -> None:
+        """Looks again at what is due: somebody has become idle."""
+        with self._wake:
+            self._wake.notify()
 
     def run_here(self, call: Callable[[], T]) -> T:
         """Runs `call` in the timekeeper's thread and returns what it returns, or raises what it raises."""
@@ -96,6 +103,14 @@ class Timekeeper:
         if self._thread.is_alive() and current_thread() is not self._thread:
             self._thread.join()
 
+    def _add(self, heap: list[tuple[float, int, Call]], delay_s: float, call: Call) -> None:
+        at = self._clock.monotonic_s() + max(0.0, delay_s)
+        with self._wake:
+            self._sequence += 1
+            heappush(heap, (at, self._sequence, call))
+            if heap[0][1] == self._sequence:
+                self._wake.notify()
+
     def _keep(self) -> None:
         while (call := self._next()) is not None:
             try:
@@ -110,9 +125,11 @@ class Timekeeper:
                     return self._soon.popleft()
                 if self._stopping:
                     return None
-                timeout = None
-                if self._heap:
-                    timeout = self._heap[0][0] - self._clock.monotonic_s()
-                    if timeout <= 0:
-                        return heappop(self._heap)[2]
-                self._wake.wait(timeout)
+                now_s = self._clock.monotonic_s()
+                for heap in (self._deadlines, self._routines):
+                    if heap and heap[0][0] <= now_s:
+                        return heappop(heap)[2]
+                if self._deadlines and self._idle() and self._clock.skip(self._deadlines[0][0] - now_s):
+                    continue
+                waits = [heap[0][0] - now_s for heap in (self._deadlines, self._routines) if heap]
+                self._wake.wait(min(waits, default=None))

@@ -129,7 +129,7 @@ class _Reader:
             self._refuse(
                 event, f"the key {text!r} stands here twice", "keep one of them", code="duplicate_key"
             )
-        elif text == "<<":
+        elif text == "<<" and event.implicit[0]:
             self._refuse(event, "merge keys (<<) are not allowed", _ALIAS_ADVICE, code="alias")
         if self.lines is not None:
             self.lines[self._path()] = event.start_mark.line + 1

@@ -9,8 +9,8 @@ CREATE TABLE engine (
     pid        INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
     lease_until INTEGER NOT NULL,              -- renewed while it lives; what other hosts go by
-    commits    INTEGER NOT NULL DEFAULT 0,     -- its drains so far; every drain counts up, and is refused if it ended
-    ended_at   INTEGER                         -- set when it closed, or when another engine found it dead
+    ended_at   INTEGER                         -- set when it closed, or when another engine found it dead: the
+                                               -- fence, because the journal takes no line of an ended engine
 );
 
 -- Every definition that was ever run or registered, by the hash of its canonical text.
@@ -94,13 +94,13 @@ CREATE TABLE attempt (
 -- The journal. One row holds what one transaction told of one run, in order: a JSON list of
 -- [kind, position or null, ...]. Written in the transaction that made the change; never changed.
 CREATE TABLE event (
-    sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
     run        INTEGER NOT NULL,
+    sequence   INTEGER NOT NULL,               -- 1, 2, 3 ... within the run
     at         INTEGER NOT NULL,
     epoch      INTEGER NOT NULL,
-    body       TEXT    NOT NULL
-);
-CREATE INDEX event_by_run ON event(run, sequence);
+    body       TEXT    NOT NULL,
+    PRIMARY KEY (run, sequence)
+) WITHOUT ROWID;
 CREATE TRIGGER event_is_append_only BEFORE UPDATE ON event
 BEGIN
     SELECT RAISE(ABORT, 'the journal is append-only');

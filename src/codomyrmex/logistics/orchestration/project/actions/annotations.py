@@ -46,6 +46,16 @@ class Judge:
     list_items: Judge | None = None
     dict_items: Judge | None = None
 
+    def accepts(self, value: Any) -> bool:
+        """Whether nothing is wrong with a value; False may also mean that it takes a closer look."""
+        kind = type(value)
+        if kind not in self.types:
+            return False
+        if kind is list:
+            items = self.list_items
+            return items is None or all(map(items.accepts, value))
+        return kind is not dict or self.dict_items is None
+
     def faults(self, value: Any, path: Path = ()) -> Iterator[tuple[Path, Any, str]]:
         """(path inside the value, the wrong value, what is wanted there) for everything plainly wrong."""
         kind = type(value)

@@ -31,7 +31,7 @@ def request(url: str, *, method: str = 'GET', params: dict[str, Any] | None = No
             headers: dict[str, str] | None = None, json: Any = None, data: str | bytes | None = None,
             timeout_s: float = 30.0, expect: list[int] | None = None, max_bytes: int = 16777216,
             save_to: Path | None = None):
-    """Sends one request; gives `{status, url, headers, text, json}`, or with `save_to` `path` and `size_bytes`."""
+    """Sends one request; gives `{status, url, headers, text, json}`, or, with `save_to`, where it went."""
 '''
 _FILES = '''
 def copy(source: Path, target: Path, *, overwrite: bool = False):

@@ -17,8 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.exceptions import ActionNotFound, Fault
 from codomyrmex.logistics.orchestration.project.actions import places
@@ -36,6 +35,9 @@ from codomyrmex.logistics.orchestration.project.actions.signature import (
 )
 from codomyrmex.logistics.orchestration.project.actions.told import described_by_worker, refused_by_worker
 from codomyrmex.logistics.orchestration.project.workflow_faults import nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Pair = tuple[str, str]
 Describe = Callable[[list[Pair]], list[dict[str, Any]]]
@@ -260,7 +262,9 @@ class ActionCatalogue:
 
     def _warn_of_shadowed(self, module: str, place: Place) -> None:
         if place.origin is Origin.PROJECT and module.partition(".")[0] in sys.stdlib_module_names:
-            self._warn(f"{place.path} has a standard module's name and may not be the one imported; rename it")
+            self._warn(
+                f"{place.path} has a standard module's name and may not be what is imported; rename it"
+            )
             return
         chosen = "the built-in one" if place.origin is Origin.BUILT_IN else place.path or place.module
         for other in self._search.shadowed(module, place):

@@ -66,6 +66,8 @@ def remove(path: str, *, recursive: bool = False, missing_ok: bool = False) -> d
         raise PathRefused(path, "is the root itself")
     try:
         with _parent(path) as (folder, name):
+            if recursive:
+                _refuse_state(folder, name, path)
             removed = _remove_entry(folder, name, recursive)
     except FileNotFoundError:
         if not missing_ok:
@@ -346,6 +348,22 @@ def _copy_entry(source_dir: int, source: str, target_dir: int, target: str) -> t
     return sum(files for files, _ in counts), sum(size for _, size in counts)
 
 
+def _refuse_state(folder: int, name: str, path: str) -> None:
+    """Raises before anything is removed when a state folder lies somewhere below."""
+    if not stat.S_ISDIR(_entry(folder, name, path).st_mode):
+        return
+    inside = os.open(name, _FOLDER, dir_fd=folder)
+    try:
+        for below in os.listdir(inside):
+            if below == SKIPPED_DIRECTORY:
+                raise PathRefused(
+                    path, f"holds a {SKIPPED_DIRECTORY}, which only codomyrmex itself may touch"
+                )
+            _refuse_state(inside, below, path)
+    finally:
+        os.close(inside)
+
+
 def _remove_entry(folder: int, name: str, recursive: bool) -> int:
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode):
@@ -356,10 +374,7 @@ def _remove_entry(folder: int, name: str, recursive: bool) -> int:
         return 1
     inside = os.open(name, _FOLDER, dir_fd=folder)
     try:
-        names = os.listdir(inside)
-        if SKIPPED_DIRECTORY in names:
-            raise PathRefused(name, f"holds {SKIPPED_DIRECTORY}, which only codomyrmex itself may touch")
-        removed = sum(_remove_entry(inside, below, True) for below in names)
+        removed = sum(_remove_entry(inside, below, True) for below in os.listdir(inside))
     finally:
         os.close(inside)
     os.rmdir(name, dir_fd=folder)

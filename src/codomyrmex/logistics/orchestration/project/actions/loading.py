@@ -13,14 +13,16 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.logistics.orchestration.project.actions import places
 from codomyrmex.logistics.orchestration.project.actions.built_in import UNDER_A_WORKER
 from codomyrmex.logistics.orchestration.project.actions.missing import FunctionMissing, ModuleMissing
 from codomyrmex.logistics.orchestration.project.workflow_faults import nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
 
 
 def load_function(
@@ -58,7 +60,8 @@ def load_module(module: str, action: str, folders: Sequence[str]) -> ModuleType:
     if places.is_path(module):
         path = places.locate_file(module, folders)
         if path is None:
-            raise ModuleMissing(module, action, f"there is no file {module!r}", looked_in=folders)
+            looked_in = [] if os.path.isabs(module) else folders
+            raise ModuleMissing(module, action, f"there is no file {module!r}", looked_in=looked_in)
         return _load_file(path, folders)
     located = places.locate_module(module, folders)
     if isinstance(located, places.Located) and located.path is not None:

@@ -54,7 +54,7 @@ class ParameterCheck:
         judges = self._judges
         for name, value in given.items():
             judge = judges.get(name)
-            if judge is not None and (type(value) not in judge.types or type(value) in _HOLDERS):
+            if judge is not None and not judge.accepts(value):
                 found.extend(self._value_wrong(judge, value, (*place, "parameters", name)))
         if self._extra is not None and not found:
             found.extend(self._of_built_in(given, (*place, "parameters"), self._extra))
@@ -68,16 +68,15 @@ class ParameterCheck:
         for name in missing:
             yield place, self._missing(name, strange)
         for name in strange:
-            yield (*place, name), self._strange(name, given)
+            known = self._by_name.get(name)
+            by_position = known is not None and known.positional_only
+            found = self._by_position(name) if by_position else self._strange(name, given)
+            yield (*place, name), found
 
     def _missing(self, name: str, strange: list[str]) -> Fault:
         described = self._described
         if self._by_name[name].positional_only:
-            return Fault(
-                message=f"{described.name} takes {name!r} by position only, and actions are called by name",
-                code="by_position",
-                advice="call it from a function of your own that takes it by name",
-            )
+            return self._by_position(name)
         if name == "self" and "." in described.action:
             return Fault(
                 message=f"{described.name} is a method of an object, and an action has none",
@@ -90,6 +89,13 @@ class ParameterCheck:
         kind = _kind_text(self._by_name[name])
         text = f"{described.name} needs the parameter {name!r}{kind}, which is missing"
         return Fault(message=text, code="missing_parameter", advice=advice)
+
+    def _by_position(self, name: str) -> Fault:
+        return Fault(
+            message=f"{self._described.name} takes {name!r} by position only, and actions are called by name",
+            code="by_position",
+            advice="call it from a function of your own that takes it by name",
+        )
 
     def _strange(self, name: str, given: Mapping[str, Any]) -> Fault:
         free = [each for each in self._names if each not in given]
@@ -127,9 +133,6 @@ class ParameterCheck:
             where = (*place, name) if name in given else place
             text = f"{self._described.name}: {message}"
             yield where, Fault(message=text, code="wrong_value", advice=advice)
-
-
-_HOLDERS = frozenset({list, dict})
 
 
 def _judge(parameter: ParameterDescription) -> Judge | None:

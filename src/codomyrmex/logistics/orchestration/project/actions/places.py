@@ -11,7 +11,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NEVER_WALKED = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist"})
 MAX_FILES_LISTED = 5000
@@ -52,7 +55,7 @@ def is_path(module: str) -> bool:
 
 def locate_file(module: str, folders: Sequence[str]) -> str | None:
     """The file that `./file.py` means: beside the first root that has it."""
-    for folder in folders:
+    for folder in ("/",) if os.path.isabs(module) else folders:
         path = os.path.normpath(os.path.join(folder, module))
         if path.endswith(".py") and os.path.isfile(path):
             return path

@@ -71,7 +71,9 @@ class ThreadExecutor:
 
     def run(self, attempt: Attempt) -> Outcome:
         """Runs the function here and now."""
-        return self.call(attempt.function, attempt.parameters, attempt.token, lambda: attempt, attempt.secrets)
+        return self.call(
+            attempt.function, attempt.parameters, attempt.token, lambda: attempt, attempt.secrets
+        )
 
     def call(
         self,

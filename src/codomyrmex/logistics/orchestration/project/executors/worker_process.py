@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import subprocess
 
 START_LIMIT_S = 60.0
+END_LIMIT_S = 1.0
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker", "bootstrap.py")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -186,7 +187,7 @@ class WorkerProcess:
         """Whether the runner ended without having read the last frame: its end was reset then."""
         if self._unsent:
             return True
-        self._connection.setblocking(False)
+        self._connection.settimeout(END_LIMIT_S)  # it has been killed; its descriptors close a moment later
         try:
             while self._connection.recv(65536):
                 pass

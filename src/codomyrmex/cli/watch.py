@@ -1,0 +1,103 @@
+"""`codomyrmex watch`: follows a run that another process works on, from what is committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from codomyrmex.cli.command_line import Command
+from codomyrmex.cli.hosting import reporter_for, tell_outcome
+from codomyrmex.cli.invocation import Invocation, pass_invocation
+from codomyrmex.cli.log_files import LogTails
+from codomyrmex.cli.names import complete_runs
+from codomyrmex.cli.run_follow import Moment, follow
+from codomyrmex.cli.state_access import open_reads
+from codomyrmex.exceptions import Conflict
+from codomyrmex.logistics.orchestration.project.run_views import RunReads, TaskView
+
+_SHARE = 9  # of ten parts of the time are spent asleep, however large the run is
+
+
+class WatchedRun:
+    """A `RunSource` over the readers. What ended before it began is no news."""
+
+    def __init__(self, reads: RunReads, run_id: str, *, abandoned: str, streams: bool) -> None:
+        self._reads = reads
+        self._run_id = run_id
+        self._abandoned = abandoned
+        self._tails = LogTails() if streams else None
+        self._ended: set[str] | None = None
+        self._cost_s = 0.0
+
+    def look(self) -> Moment:
+        """See `RunSource`; raises `Conflict` when nobody works on the run any more."""
+        begun_s = time.monotonic()
+        run = self._reads.run(self._run_id)
+        if run.owner == "nobody":
+            raise Conflict(f"nobody works on run {self._run_id}", hint=f"{self._abandoned} goes on with it")
+        tasks = self._reads.tasks(self._run_id)
+        ended = self._news(tasks)
+        running = [task for task in tasks if task.status == "running" and task.counts is None]
+        said = self._said(running, ended)
+        self._cost_s = time.monotonic() - begun_s
+        return Moment(run=run, running=running, ended=ended, said=said)
+
+    def wait(self, timeout_s: float) -> None:
+        """See `RunSource`."""
+        time.sleep(max(timeout_s, _SHARE * self._cost_s))
+
+    def _news(self, tasks: Sequence[TaskView]) -> list[TaskView]:
+        first, known = self._ended is None, self._ended or set()
+        ended = [task for task in tasks if task.final and task.name not in known]
+        self._ended = known | {task.name for task in ended}
+        return [] if first else ended
+
+    def _said(self, running: Sequence[TaskView], ended: Sequence[TaskView]) -> list[tuple[str, str]]:
+        if self._tails is None:
+            return []
+        said = [
+            (task.name, line) for task in ended if task.log_path for line in self._tails.rest(task.log_path)
+        ]
+        return said + [
+            (task.name, line) for task in running if task.log_path for line in self._tails.news(task.log_path)
+        ]
+
+
+@click.command(cls=Command)
+@click.argument("run", metavar="[RUN]", default="@last", shell_complete=complete_runs)
+@pass_invocation
+def watch(invocation: Invocation, run: str) -> int:
+    """Follow a run until it ends.
+
+    Ends as the run does: 0 when it completed, else 1. Ctrl-C ends the watching, not the run. With --json
+    each line is one JSON document: tasks as they end, the run when it has ended.
+    """
+    with open_reads(invocation) as (workspace, reads):
+        run_id = reads.find(run)
+        resume = invocation.command(workspace, "resume", run_id)
+        source = WatchedRun(reads, run_id, abandoned=resume, streams=invocation.verbose > 0)
+        if invocation.json:
+            return _records(invocation, source)
+        ended = follow(source, reporter_for(invocation.output))
+        code = 0 if ended.status == "completed" else 1
+        tell_outcome(invocation, workspace, reads, ended, code)
+        return code
+
+
+def _records(invocation: Invocation, source: WatchedRun) -> int:
+    counts = None
+    while True:
+        moment = source.look()
+        for task, line in moment.said:
+            invocation.output.record({"event": "said", "task": task, "line": line})
+        for ended in moment.ended:
+            invocation.output.record({"event": "task", **ended.to_dict()})
+        if moment.run.final:
+            invocation.output.record({"event": "run", **moment.run.to_dict()})
+            return 0 if moment.run.status == "completed" else 1
+        if moment.run.tasks != counts:
+            counts = moment.run.tasks
+            invocation.output.record({"event": "progress", "tasks": counts.to_dict()})
+        source.wait(0.25)

@@ -1,0 +1,238 @@
+"""`codomyrmex workflows`: the definitions of a project, looked at without running anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from codomyrmex.cli.command_line import Command
+from codomyrmex.cli.figures import count_text
+from codomyrmex.cli.invocation import Invocation, pass_invocation
+from codomyrmex.cli.names import complete_workflows
+from codomyrmex.cli.run_text import value_text
+from codomyrmex.cli.terminal import Terminal, one_line
+from codomyrmex.cli.text_table import Cell, Column, Row, table_lines
+from codomyrmex.cli.workflow_search import (
+    default_file,
+    definition_of,
+    faults_of,
+    finder_of,
+    named_file,
+)
+from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition
+
+_FACTS = {
+    "foreach": "for each {}",
+    "run_if": "if {}",
+    "trigger_rule": "{}",
+    "timeout_s": "at most {} s",
+    "isolation": "{}",
+    "priority": "{} priority",
+    "max_parallel": "{} at once",
+}
+
+
+@click.command("list", cls=Command)
+@pass_invocation
+def list_workflows(invocation: Invocation) -> None:
+    """List the workflow files of this project.
+
+    Looks at codomyrmex.yaml (.toml, .json), everything in workflows/, config/workflows/production/*.json
+    and what the setting workflows.paths names.
+    """
+    workspace = invocation.workspace()
+    finder = finder_of(workspace, invocation.settings(workspace))
+    rows: list[Row] = []
+    data = []
+    for found in finder.all():
+        document = found.loaded.document if found.loaded is not None else {}
+        steps, about, file = (
+            len(document.get("steps", ())),
+            document.get("description", ""),
+            finder.shown(found.file),
+        )
+        faults = [fault.to_dict() for fault in found.faults]
+        data.append(
+            {
+                "name": found.name,
+                "file": str(found.file),
+                "steps": steps,
+                "description": about,
+                "faults": faults,
+            }
+        )
+        trouble = Cell(count_text(len(faults), "fault"), "red") if faults else Cell(about, "dim")
+        rows.append([found.name, str(steps) if not faults else "", str(file), trouble])
+    columns = [
+        Column("WORKFLOW"),
+        Column("STEPS", right=True),
+        Column("FILE", shrink_to=16),
+        Column("ABOUT", shrink_to=12),
+    ]
+    output = invocation.output
+    output.answer(
+        {"workflows": data, "next_cursor": None, "total": len(data)}, table_lines(output.out, columns, rows)
+    )
+    if not data:
+        output.note(f"no workflow files in {workspace.root}; codomyrmex init makes one")
+
+
+@click.command(cls=Command)
+@click.argument("what", metavar="[FILE|NAME]", required=False, shell_complete=complete_workflows)
+@pass_invocation
+def show(invocation: Invocation, what: str | None) -> None:
+    """Show one workflow: its parameters, steps and outputs."""
+    definition = _definition(invocation, what)
+    document = definition.document
+    file = str(definition.file) if definition.file is not None else None
+    lines = document_lines(invocation.output.out, document, file)
+    invocation.output.answer({"name": document["name"], "file": file, "definition": document}, lines)
+
+
+@click.command(cls=Command)
+@click.argument("names", metavar="[FILE|NAME]...", nargs=-1, shell_complete=complete_workflows)
+@pass_invocation
+def validate(invocation: Invocation, names: tuple[str, ...]) -> int:
+    """Check workflows and list every fault; nothing is run.
+
+    Without a name all workflow files of the project are checked. Ends with 2 when there is a fault.
+    """
+    output = invocation.output
+    checked: dict[str, list[Any]] = {}
+    for name in names or _all_files(invocation):
+        workspace = invocation.workspace(named_file(name))
+        checked[name] = faults_of(workspace, invocation.settings(workspace), name)
+    rows = [
+        {"workflow": name, "faults": [fault.to_dict() for fault in found]} for name, found in checked.items()
+    ]
+    data = {"workflows": rows, "next_cursor": None, "total": len(rows)}
+    lines = [line for name, found in checked.items() for line in fault_lines(output.out, name, found)]
+    count = sum(map(len, checked.values()))
+    if count:
+        message = (
+            f"{count_text(count, 'fault')} in {count_text(sum(map(bool, checked.values())), 'workflow')}"
+        )
+        output.failed(data, lines, code="validation", message=message)
+        return 2
+    output.answer(data, lines)
+    if not checked:
+        output.note("no workflow files here; codomyrmex init makes one")
+    return 0
+
+
+@click.command(cls=Command)
+@click.argument("what", metavar="[FILE|NAME]", required=False, shell_complete=complete_workflows)
+@click.option("--form", type=click.Choice(("mermaid", "dot", "levels")), default="mermaid", show_default=True,
+              help="Mermaid (GitHub draws it), Graphviz, or what may run side by side.")  # fmt: skip
+@pass_invocation
+def graph(invocation: Invocation, what: str | None, form: str) -> None:
+    """Draw the graph of a workflow as text."""
+    from codomyrmex.logistics.orchestration.project.compiled_workflow import CompileFaults, compile_workflow
+    from codomyrmex.logistics.orchestration.project.workflow_diagram import dot, mermaid
+
+    definition = _definition(invocation, what)
+    try:
+        compiled = compile_workflow(definition.document)
+    except CompileFaults as faults:
+        raise definition.refuse(list(faults.found)) from None
+    drawn = compiled.graph
+    levels = [[compiled.names[step] for step in level] for level in drawn.levels()]
+    if form == "levels":
+        text = "\n".join(f"{number}  {', '.join(level)}" for number, level in enumerate(levels, 1))
+    else:
+        text = (mermaid if form == "mermaid" else dot)(drawn).rstrip("\n")
+    data = {
+        "name": definition.document["name"],
+        "levels": levels,
+        "edges": [[compiled.names[first], compiled.names[then]] for first, then in drawn.edges()],
+        "text": text,
+    }
+    invocation.output.answer(data, [text])
+
+
+@click.command(cls=Command)
+@pass_invocation
+def schema(invocation: Invocation) -> None:
+    """Print the JSON Schema of workflow files, for editors and for agents."""
+    import json
+
+    from codomyrmex.logistics.orchestration.project.workflow_schema import schema as workflow_schema
+
+    found = workflow_schema()
+    invocation.output.answer(found, [json.dumps(found, indent=2, ensure_ascii=False)])
+
+
+def document_lines(terminal: Terminal, document: Mapping[str, Any], file: str | None) -> list[str]:
+    """A definition for reading."""
+    head = terminal.paint(one_line(document["name"]), "bold")
+    about = one_line(document.get("description", ""))
+    lines = [f"{head}  {about}" if about else head]
+    if file is not None:
+        lines.append(terminal.paint(f"  {file}", "dim"))
+    parameters = document.get("parameters", {})
+    if parameters:
+        columns = [
+            Column("PARAMETER"),
+            Column("TYPE"),
+            Column("DEFAULT", shrink_to=10),
+            Column("ABOUT", shrink_to=12),
+        ]
+        rows: list[Row] = [
+            [
+                name,
+                declared["type"],
+                value_text(declared["default"])
+                if "default" in declared
+                else Cell("(must be given)", "yellow"),
+                Cell(declared.get("description", ""), "dim"),
+            ]
+            for name, declared in parameters.items()
+        ]
+        lines += ["", *table_lines(terminal, columns, rows)]
+    columns = [
+        Column("STEP"),
+        Column("ACTION", shrink_to=16),
+        Column("NEEDS", shrink_to=10),
+        Column("HOW", shrink_to=12),
+    ]
+    lines += ["", *table_lines(terminal, columns, [_step_row(step) for step in document["steps"]])]
+    if document.get("outputs"):
+        lines += ["", terminal.paint("outputs", "bold"), *(f"  {name}" for name in document["outputs"])]
+    return lines
+
+
+def fault_lines(terminal: Terminal, name: str, faults: Sequence[Any]) -> list[str]:
+    """A tick, or every fault."""
+    if not faults:
+        mark = "✓" if terminal.unicode else "ok"
+        return [f"{terminal.paint(mark, 'green')} {name}"]
+    mark = "✗" if terminal.unicode else "faults in"
+    return [f"{terminal.paint(mark, 'bold red')} {name}", *(f"  {fault}" for fault in faults)]
+
+
+def _step_row(step: Mapping[str, Any]) -> Row:
+    facts = [text.format(value_text(step[name])) for name, text in _FACTS.items() if name in step]
+    if "retry" in step:
+        facts.append(f"{step['retry']['max_attempts']} tries")
+    if not step.get("required", True):
+        facts.append("may fail")
+    return [
+        step["name"],
+        f"{step['module']}:{step['action']}",
+        ", ".join(step.get("dependencies", ())),
+        Cell(", ".join(facts), "dim"),
+    ]
+
+
+def _definition(invocation: Invocation, what: str | None) -> Definition:
+    workspace = invocation.workspace(named_file(what))
+    return definition_of(workspace, invocation.settings(workspace), what or default_file(workspace))
+
+
+def _all_files(invocation: Invocation) -> list[str]:
+    workspace = invocation.workspace()
+    found = finder_of(workspace, invocation.settings(workspace)).all()
+    return [os.path.relpath(each.file) for each in found]
