@@ -178,7 +178,7 @@ def test_one_task_in_full(screen: Terminal) -> None:
         screen, a_task(status="blocked", reason="dependencies", duration_s=None, attempt=0), NOW
     )
     assert lines[0] == "parse[17]  · blocked"
-    assert lines[1:] == ["  action   mypkg.parse.parse", "  why      waits for what it depends on"]
+    assert lines[1:] == ["  action   mypkg.parse:parse", "  why      waits for what it depends on"]
 
 
 def test_counts_name_only_what_there_is() -> None:
@@ -258,7 +258,7 @@ def test_plain_lines_tell_steps_and_failed_items_only(pipe: Terminal) -> None:
     ended = follow(a_script(), LineReporter(pipe))
     assert ended.status == "failed"
     assert written(pipe).splitlines() == [
-        "nightly k3f9a2c8 started, 612 tasks, 411 of them done before",
+        "nightly k3f9a2c8 resumed, 612 tasks, 411 of them done",
         "✓ list  0.31 s",
         "✗ parse[17]  0.31 s  BadRow: row 17 has no date",
     ]

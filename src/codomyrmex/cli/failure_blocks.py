@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from codomyrmex.cli import command_table
 from codomyrmex.cli.failure_text import failure_lines, log_tail, next_lines
+from codomyrmex.cli.figures import count_text
 from codomyrmex.cli.invocation import Invocation
 from codomyrmex.cli.terminal import Terminal
 from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunView, TaskView
 from codomyrmex.workspace import Workspace
 
 _MOST_BLOCKS = 3
+_MOST_READ = 10_000
 
 Next = tuple[tuple[str, ...], str]
 
@@ -23,31 +25,41 @@ def failure_blocks(
     *,
     again: Next | None = None,
 ) -> list[str]:
-    """A block for each of the first failures; `again` is the command that would run it once more."""
-    failed = failed_tasks(reads, run)
+    """A block for each of the first failed steps; `again` is the command that would run it once more."""
+    failed = failed_steps(reads, run)
     if not failed:
         return [terminal.paint(run.error, "red")] if run.error else []
     lines: list[str] = []
-    for task in failed[:_MOST_BLOCKS]:
-        lines += [*([""] if lines else []), *failure_lines(terminal, task, log_tail(task.log_path))]
-    rest = run.tasks.failed - min(len(failed), _MOST_BLOCKS)
-    candidates: list[Next] = []
-    if any(task.log_path is not None for task in failed[:_MOST_BLOCKS]):
-        logged = next(task.name for task in failed if task.log_path is not None)
-        candidates.append((("logs", run.execution_id, logged), "all that it printed"))
-    if rest > 0:
-        lines += ["", f"and {rest:,} more failed"]
+    shown = failed[:_MOST_BLOCKS]
+    for first, others in shown:
+        lines += [*([""] if lines else []), *failure_lines(terminal, first, log_tail(first.log_path))]
+        if others:
+            lines += ["", f"  {count_text(others, 'more item')} of {first.step} failed"]
+    if len(failed) > len(shown):
+        lines += ["", f"{count_text(len(failed) - len(shown), 'more step')} failed"]
+    candidates: list[Next] = [
+        (("logs", run.execution_id, first.name), "all that it printed")
+        for first, _ in shown[:1]
+        if first.log_path is not None
+    ]
+    if len(failed) > len(shown) or any(others for _, others in shown):
         candidates.append((("tasks", "list", run.execution_id, "--status", "failed"), "all that failed"))
     if again is not None:
         candidates += [(("show", run.execution_id), "every step, and why it did not run"), again]
     return lines + next_lines(terminal, next_commands(invocation, workspace, candidates))
 
 
-def failed_tasks(reads: RunReads, run: RunView) -> list[TaskView]:
-    """Tasks that failed; a fan-out stands for itself only when none of its items failed."""
-    failed = reads.tasks(run.execution_id, status="failed", limit=_MOST_BLOCKS * 2 + 2)
-    items = {task.step for task in failed if task.index is not None}
-    return [task for task in failed if task.index is not None or task.step not in items]
+def failed_steps(reads: RunReads, run: RunView) -> list[tuple[TaskView, int]]:
+    """Of each failed step the first task that failed, and how many more did."""
+    found: dict[str, list[TaskView]] = {}
+    for task in reads.tasks(run.execution_id, status="failed", limit=_MOST_READ):
+        found.setdefault(task.step, []).append(task)
+    steps = []
+    for tasks in found.values():
+        # A fan-out stands for itself only when none of its items failed.
+        items = [task for task in tasks if task.index is not None] or tasks
+        steps.append((items[0], len(items) - 1))
+    return steps
 
 
 def next_commands(

@@ -14,6 +14,8 @@ from codomyrmex.logistics.orchestration.project.run_views import TaskView
 LOG_LINES = 5
 _TAIL_BYTES = 16 * 1024
 _MESSAGE_LINES = 12
+# A built-in action is called by our own code, which is nobody's frame to look at.
+_OWN_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def failure_lines(terminal: Terminal, task: TaskView, log_tail: Sequence[str]) -> list[str]:
@@ -83,7 +85,7 @@ def _error_lines(terminal: Terminal, task: TaskView) -> Iterable[str]:
     if len(message) > _MESSAGE_LINES:
         yield f"({len(message) - _MESSAGE_LINES} more lines)"
     frame = error.get("frame")
-    if frame:
+    if frame and not str(frame).startswith(_OWN_CODE):
         yield f"at {one_line(str(frame))}"
 
 

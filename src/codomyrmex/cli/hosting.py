@@ -67,9 +67,11 @@ class Guarded:
         cancel: Callable[[bool], None],
         tell: Callable[[str], None],
         *,
+        warnings: Callable[[], list[str]] = list,
         timeout_s: float | None = None,
     ) -> None:
         self._source = source
+        self._warnings = warnings
         self._interrupts = interrupts
         self._cancel = cancel
         self._tell = tell
@@ -79,6 +81,8 @@ class Guarded:
 
     def look(self) -> Moment:
         """See `RunSource`."""
+        for text in self._warnings():
+            self._tell(f"warning: {text}")
         return self._source.look()
 
     def wait(self, timeout_s: float) -> None:
@@ -108,14 +112,17 @@ def see_through(
     timeout_s: float | None = None,
 ) -> tuple[RunView, int]:
     """Follows a hosted run to its end; the run and the exit code that it deserves."""
+    from codomyrmex.cli.engine_warnings import EngineWarnings
+
     run_id = source.run_id
     reporter = reporter_for(invocation.output)
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, EngineWarnings() as warnings:
         guarded = Guarded(
             source,
             interrupts,
             lambda kill: engine.cancel(run_id, kill=kill),
             reporter.note,
+            warnings=warnings.take,
             timeout_s=timeout_s,
         )
         run = follow(guarded, reporter)

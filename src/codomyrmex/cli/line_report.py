@@ -19,6 +19,8 @@ _MOST_AT_ONCE = 20
 def ended_line(terminal: Terminal, task: TaskView) -> str:
     """`✓ build  3.2 s`, `✗ parse[17]  0.3 s  ValueError: no header`."""
     parts = [f"{status_sign(terminal, task.status)} {one_line(task.name)}", duration_text(task.duration_s)]
+    if task.counts is not None:
+        parts.append(count_text(task.counts.total, "item"))
     if task.status != "completed":
         parts.append(why_text(task))
     return "  ".join(part for part in parts if part)
@@ -57,8 +59,8 @@ class LineReporter:
     def started(self, run: RunView) -> None:
         """One line: which run, how much there is to do."""
         size = f", {count_text(run.tasks.total, 'task')}" if run.tasks.total else ""
-        again = f", {run.tasks.ended:,} of them done before" if run.tasks.ended else ""
-        self._write([f"{run.workflow} {run.execution_id} started{size}{again}"])
+        verb, again = ("resumed", f", {run.tasks.ended:,} of them done") if run.tasks.ended else ("started", "")
+        self._write([f"{run.workflow} {run.execution_id} {verb}{size}{again}"])
 
     def tell(self, moment: Moment) -> None:
         """What was printed and what ended; when nothing was told for a while, how far the run is."""

@@ -55,8 +55,8 @@ class LiveView:
         """Lets what was printed and what ended scroll away and draws the rest anew."""
         lines = [*said_lines(self._terminal, moment.said)]
         lines += ended_lines(self._terminal, moment.ended, _MOST_ENDED)
-        for line in lines:
-            self._console.print(Text.from_ansi(line), overflow="ellipsis", no_wrap=True)
+        if lines:
+            self._console.print(Text.from_ansi("\n".join(lines)), overflow="ellipsis", no_wrap=True)
         self._live.update(_drawn(moment.run, moment.running), refresh=True)
 
     def note(self, text: str) -> None:

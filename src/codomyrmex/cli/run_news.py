@@ -24,7 +24,7 @@ from codomyrmex.logistics.orchestration.project.run_views import (
     TaskView,
 )
 
-_MOST_ERRORS = 20
+_MOST_LOOK_UPS = 20
 _LAST_NEWS_S = 2.0
 
 
@@ -47,7 +47,9 @@ class HostedRun:
         self._over = Event()
         self._running: dict[str, _Running] = {}
         self._since = datetime.now(UTC)
-        self._errors_told = 0
+        self._looked_up = 0
+        self.lost: list[str] = []
+        """Tasks whose attempt died with an earlier engine and is made again."""
         self.run_id = ""
         engine.register_event_handler("*", self._hear)
 
@@ -87,9 +89,13 @@ class HostedRun:
                 yield self._view(name, event, details, data["at_us"])
             elif event in ("retry_set", "returned"):
                 self._running.pop(name, None)
+                if event == "returned" and details[-1] == "lost":
+                    self.lost.append(name)
 
     def _view(self, name: str, status: str, details: Any, at_us: int) -> TaskView:
         begun = self._running.pop(name, None)
+        if begun is None and not name.endswith("]") and self._may_look_up():
+            return self._engine.reader.task(self.run_id, name)
         reason = next((detail for detail in details if isinstance(detail, str)), None)
         return TaskView(
             name=name,
@@ -105,11 +111,12 @@ class HostedRun:
         )
 
     def _error(self, name: str) -> Any:
-        # Finding one task among many costs a pass over all: the first failures are worth it.
-        self._errors_told += 1
-        if self._errors_told > _MOST_ERRORS:
-            return None
-        return self._engine.reader.task(self.run_id, name).error
+        return self._engine.reader.task(self.run_id, name).error if self._may_look_up() else None
+
+    def _may_look_up(self) -> bool:
+        # Finding one task among many costs a pass over all: the first ones are worth it.
+        self._looked_up += 1
+        return self._looked_up <= _MOST_LOOK_UPS
 
     def _now_running(self) -> list[TaskView]:
         oldest = sorted(

@@ -73,7 +73,7 @@ def live_runs_lines(terminal: Terminal, runs: Sequence[RunView], now: datetime) 
             run.workflow,
             status_cell(terminal, run.status),
             _share(run.tasks),
-            str(run.tasks.running) if run.tasks.running else "",
+            str(run.tasks.running) if run.tasks.running and run.owner != "nobody" else "",
             _age(run, now),
             Cell(run.owner or "", "yellow" if run.owner == "nobody" else ""),
         ]
@@ -121,7 +121,7 @@ def run_lines(terminal: Terminal, run: RunView, tasks: Sequence[TaskView], now: 
 def task_lines(terminal: Terminal, task: TaskView, now: datetime) -> list[str]:
     """One task in full, its error left to `failure_text`."""
     facts = [
-        ("action", f"{task.module}.{task.action}" if task.module else ""),
+        ("action", f"{task.module}:{task.action}" if task.module else ""),
         ("attempt", str(task.attempt) if task.attempt else ""),
         ("started", instant_text(task.started_at, now)),
         ("took", duration_text(task_duration_s(task, now))),

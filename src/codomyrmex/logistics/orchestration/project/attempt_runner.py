@@ -71,12 +71,10 @@ class AttemptRunner:
             found = self._executors.setdefault(isolation, self._factories[isolation]())
         return found
 
-    def stop(self, run: RunState, position: int, *, kill: bool) -> None:
-        """Asks the attempt of a position to end, wherever it runs."""
+    def stop(self, run: RunState, position: int, *, kill: bool) -> bool:
+        """Asks the attempt of a position to end, wherever it runs; False when it has not begun, or has ended."""
         token = self._token(run, run.name_of(position), run.attempts[position])
-        for executor in list(self._executors.values()):
-            if executor.cancel(token, kill=kill):
-                return
+        return any(executor.cancel(token, kill=kill) for executor in list(self._executors.values()))
 
     def close(self) -> None:
         """Ends everything that still runs."""

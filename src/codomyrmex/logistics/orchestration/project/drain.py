@@ -67,8 +67,8 @@ class Dispatch(Protocol):
     def dispatch(self, chunks: list[Chunk]) -> None:
         """Gives chunks to slots."""
 
-    def stop_attempt(self, run: RunState, position: int, *, kill: bool) -> None:
-        """Asks the executor to end an attempt."""
+    def stop_attempts(self, run: RunState, *, kill: bool) -> None:
+        """Asks every attempt of a run that is under way to end."""
 
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         """Brings `Due` at that time."""
@@ -102,6 +102,8 @@ class Batch:
     chunks: list[Chunk] = field(default_factory=list)
     closed: dict[Chunk, int] = field(default_factory=dict)
     """How many entries of each chunk have ended or were taken back."""
+    doubt: StoreError | None = None
+    """The error that left open whether this batch was committed."""
 
     def plan_for(self, run: RunState) -> RunPlan:
         plan = self.plans.get(run.number)
@@ -131,6 +133,8 @@ class Drain:
         self._inbox: deque[News] = deque()
         self._lock = Lock()
         self._commits = 0
+        self._doubtful: Batch | None = None
+        """A batch of which nobody could say yet whether it was committed; nothing is planned before."""
         self._barrier_s = 0.0
 
     # -- news ------------------------------------------------------------------------------------
@@ -165,7 +169,15 @@ class Drain:
 
     def _step(self) -> list[Chunk] | None:
         """One plan, commit and apply; None when the commit was refused."""
-        batch = self._plan()
+        batch, self._doubtful = self._doubtful, None
+        if batch is not None and batch.doubt is not None:
+            return self._apply(batch) if self._settle_doubt(batch, batch.doubt) else None
+        try:
+            batch = self._plan()
+        except StoreError as error:  # a recorded output could not be read
+            self.admission.rollback()
+            self._try_later(error)
+            return None
         return self._apply(batch) if self._commit(batch) else None
 
     def snapshot(self, read: Callable[[], object]) -> object:
@@ -219,11 +231,12 @@ class Drain:
             self._plan_adoption(batch, news)
         else:
             run = self.runs.get(news.run_number)
+            if run is None:
+                return  # ended, or not taken up yet: what is asked of it stays open and is read again
             if isinstance(news, StopAsked):
                 batch.intents.extend(news.intents)
-                if run is not None:
-                    batch.plan_for(run).stop("cancelled", news.intent)
-            elif run is not None:
+                batch.plan_for(run).stop("cancelled", news.intent)
+            else:
                 batch.plan_for(run).due(news.position)
 
     def _plan_adoption(self, batch: Batch, news: Adoption) -> None:
@@ -257,13 +270,17 @@ class Drain:
     def _plan_failure(self, plan: RunPlan, position: int, number: int, outcome: Outcome) -> None:
         error = outcome.error.to_dict() if outcome.error is not None else {"type": outcome.kind.value, "message": ""}
         error["kind"] = outcome.kind.value
+        if self.frozen and plan.stopping is None and outcome.kind in (OutcomeKind.CANCELLED, OutcomeKind.LOST):
+            plan.lose(position, number)  # ended by the shutdown of this engine
+            return
         if plan.stopping is None and outcome.kind is not OutcomeKind.CANCELLED:
-            crashes = plan.crash_count(position) + (outcome.kind is OutcomeKind.CRASHED)
-            if outcome.kind is OutcomeKind.LOST:
+            policy = plan.run.workflow.spec(plan.step_of(position)).retry
+            crashes = plan.crash_count(position) + (outcome.kind in (OutcomeKind.CRASHED, OutcomeKind.LOST))
+            if outcome.kind is OutcomeKind.LOST and crashes < policy.max_crashes:
                 plan.retry(position, number, "lost", error, outcome.ended_us, delay_us=0)
                 return
             decision = decide(
-                plan.run.workflow.spec(plan.step_of(position)).retry,
+                policy,
                 attempts=number - plan.loss_count(position),
                 crashes=crashes,
                 kind=outcome.kind.value,
@@ -348,9 +365,7 @@ class Drain:
         try:
             self._write(batch, plans)
         except StoreError as error:
-            if error.outcome_unknown and self._took_effect(batch, plans):
-                return self._committed()
-            return self._refused(batch, error)
+            return self._settle_doubt(batch, error) if error.outcome_unknown else self._refused(batch, error)
         except Conflict as error:
             return self._refused(batch, error)
         return self._committed()
@@ -381,13 +396,24 @@ class Drain:
 
     def _took_effect(self, batch: Batch, plans: list[RunPlan]) -> bool:
         """Whether a commit that ended in doubt is in the store."""
+        if plans:
+            return run_store.is_written(self._database, plans[0])
+        submitted = batch.submissions[0].run.id if batch.submissions else None
+        return bool(self._database.query("SELECT 1 FROM run WHERE id = ?", (submitted,)))
+
+    def _settle_doubt(self, batch: Batch, error: StoreError) -> bool:
+        """Goes on after a commit that ended in doubt; as long as the store cannot be asked, the batch waits."""
         try:
-            if plans:
-                return run_store.is_written(self._database, plans[0])
-            submitted = batch.submissions[0].run.id if batch.submissions else None
-            return bool(self._database.query("SELECT 1 FROM run WHERE id = ?", (submitted,)))
-        except StoreError:
+            took_effect = self._took_effect(batch, [plan for plan in batch.plans.values() if plan.changed])
+        except StoreError as unreadable:
+            batch.doubt, self._doubtful = error, batch
+            self._try_later(unreadable)
             return False
+        return self._committed() if took_effect else self._refused(batch, error)
+
+    def _try_later(self, error: CodomyrmexError) -> None:
+        self.failures += 1
+        self._world.store_failed(error, self.failures)
 
     def _refused(self, batch: Batch, error: CodomyrmexError) -> bool:
         """Nothing was written. Faults of the store are tried again; other faults belong to one run."""
@@ -395,14 +421,17 @@ class Drain:
         for submission in batch.submissions:
             submission.run.number = 0
         if isinstance(error, TRANSIENT) or isinstance(error, run_store.StaleEngine):
-            self.failures += 1
-            self._world.store_failed(error, self.failures)
+            self._try_later(error)
             return False
         self._put_aside(batch, error)
         return False
 
     def _put_aside(self, batch: Batch, error: CodomyrmexError) -> None:
-        """Finds the run whose rows are refused by trying each alone, and takes it out of this engine."""
+        """Finds the run whose rows are refused by trying each alone, and takes it out of this engine.
+
+        When all that is there can be written, it was the new runs that were refused.
+        """
+        broken = False
         for plan in batch.plans.values():
             try:
                 with self._database.transaction() as tx:
@@ -411,18 +440,17 @@ class Drain:
             except _Tried:
                 continue
             except TRANSIENT as again:
-                self.failures += 1
-                self._world.store_failed(again, self.failures)
+                self._try_later(again)
                 return
             except (StoreError, Conflict) as fault:
+                broken = True
                 self._forget(plan.run)
                 self._world.broken(plan.run, fault)
-        for submission in batch.submissions:
+        for submission in batch.submissions if not broken else ():
             submission.error = error
             submission.accepted.set()
             self._inbox.remove(submission)
-        self.failures += 1
-        self._world.store_failed(error, self.failures)
+        self._try_later(error)
 
     # -- apply -----------------------------------------------------------------------------------
 
@@ -458,12 +486,8 @@ class Drain:
         submission.accepted.set()
 
     def _stop_attempts(self, run: RunState) -> None:
-        kill = run.intent is RunIntent.KILL
-        mine = [chunk for chunk in self.chunks if chunk.run is run]
-        self.recall(mine)
-        for chunk in mine:
-            if chunk.now_running is not None:
-                self._world.stop_attempt(run, chunk.now_running[0], kill=kill)
+        self.recall(chunk for chunk in self.chunks if chunk.run is run)
+        self._world.stop_attempts(run, kill=run.intent is RunIntent.KILL)
 
     def _forget(self, run: RunState) -> None:
         self.runs.pop(run.number, None)

@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from codomyrmex.clock import Clock, SystemClock
@@ -65,6 +66,7 @@ class EngineHost:
         self._lock: engine_store.EngineLock | None = None
         self._renewed_s = clock.monotonic_s()
         self._closed = False
+        self._recovering = Lock()
         self._scratch: Any = None
         self.epoch, self.token = self._enter()
         cpus = settings.cpu_count or available_cpus()
@@ -101,7 +103,11 @@ class EngineHost:
         if database is None:
             path = ":memory:" if state_dir is None else state_dir / "state.db"
             database = SQLiteDatabase.open(path, settings.durability)
-        return cls(database, state_dir, root, settings, clock or SystemClock())
+        try:
+            return cls(database, state_dir, root, settings, clock or SystemClock())
+        except CodomyrmexError:
+            database.close()
+            raise
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -111,17 +117,21 @@ class EngineHost:
         return self.orchestrator.submit(run, dict(document))
 
     def orphans(self) -> list[tuple[str, engine_store.EngineRow]]:
-        """Unfinished runs of engines that are dead, oldest first, each with its engine."""
+        """Unfinished runs of engines that are dead, oldest first, each with its engine.
+
+        A run of this engine that is not live in it was put aside, or its taking over was interrupted.
+        """
         now_us = self.clock.now_us()
         found = []
         for owner in engine_store.owners(self.database):
-            if owner.epoch == self.epoch or not engine_store.dead(owner, self.state_dir, now_us=now_us):
+            own = owner.epoch == self.epoch
+            if not own and not engine_store.dead(owner, self.state_dir, now_us=now_us):
                 continue
             rows = self.database.query(
                 "SELECT id FROM run WHERE epoch = ? AND status IN ('pending', 'running', 'paused') ORDER BY number",
                 (owner.epoch,),
             )
-            found += [(row[0], owner) for row in rows]
+            found += [(row[0], owner) for row in rows if not own or self.orchestrator.find(row[0]) is None]
         return found
 
     def recover(self, run_ids: set[str] | None = None, environment: Mapping[str, str] | None = None) -> list[LiveRun]:
@@ -129,12 +139,16 @@ class EngineHost:
 
         A run that cannot go on here raises `NotResumable` when it was asked for by id, and is left alone otherwise.
         """
+        with self._recovering:
+            return self._recover(run_ids, environment if environment is not None else os.environ)
+
+    def _recover(self, run_ids: set[str] | None, environment: Mapping[str, str]) -> list[LiveRun]:
         taken = []
         for run_id, owner in self.orphans():
             if run_ids is not None and run_id not in run_ids:
                 continue
             try:
-                live = self._take_over(run_id, owner, environment if environment is not None else os.environ)
+                live = self._take_over(run_id, owner, environment)
             except NotResumable as error:
                 if run_ids is not None:
                     raise
@@ -217,10 +231,11 @@ class EngineHost:
 
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
         _check_resumable(run)
-        with self.database.transaction(barrier=True) as tx:
-            engine_store.end(tx, epoch=owner.epoch, now_us=self.clock.now_us())
-        if owner.boot_id == engine_store.boot_id():
-            kill_left_behind(owner.token)
+        if owner.epoch != self.epoch:
+            with self.database.transaction(barrier=True) as tx:
+                engine_store.end(tx, epoch=owner.epoch, now_us=self.clock.now_us())
+            if owner.boot_id == engine_store.boot_id():
+                kill_left_behind(owner.token)
         with self.database.transaction(barrier=True) as tx:
             if not engine_store.take_run(tx, run_id=run_id, from_epoch=owner.epoch, epoch=self.epoch):
                 return None

@@ -41,6 +41,10 @@ SELECT epoch, token, host, boot_id, pid, lease_until, ended_at FROM engine WHERE
 TAKE_RUN = """
 UPDATE run SET epoch = ? WHERE id = ? AND epoch = ? AND status IN ('pending', 'running', 'paused')
 """
+# A fan-out goes on under its new owner; the attempts that died are given back by the first drain.
+TAKE_RUNNING = """
+UPDATE task SET epoch = ? WHERE state = 'running' AND run = (SELECT number FROM run WHERE id = ?)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +121,10 @@ def living(database: Database) -> list[EngineRow]:
 
 def take_run(tx: Transaction, *, run_id: str, from_epoch: int, epoch: int) -> bool:
     """Makes this engine the owner of a run; False when somebody else already is."""
-    return tx.execute_many(TAKE_RUN, [(epoch, run_id, from_epoch)]) == 1
+    if tx.execute_many(TAKE_RUN, [(epoch, run_id, from_epoch)]) != 1:
+        return False
+    tx.execute(TAKE_RUNNING, (epoch, run_id))
+    return True
 
 
 def dead(engine: EngineRow, state_dir: Path | None, *, now_us: int) -> bool:

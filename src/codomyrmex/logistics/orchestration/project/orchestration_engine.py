@@ -91,7 +91,11 @@ class OrchestrationEngine:
             modules=options.get("action_modules", ()),
         )
         if recover:
-            self.recover()
+            try:
+                self.recover()
+            except BaseException:
+                self.shutdown()
+                raise
 
     def __enter__(self) -> Self:
         return self

@@ -26,13 +26,19 @@ class ResultFiles:
         self._folder = folder
 
     def put(self, result: bytes) -> bytes:
-        """What the row is to hold for `result`: the result itself, or the name of its file."""
+        """What the row is to hold for `result`: the name of its file, or the result itself if none can be written.
+
+        A full disk loses nothing so: the commit of the row is refused too, and tried again.
+        """
         if len(result) <= LIMIT_BYTES or self._folder is None:
             return result
         digest = hashlib.sha256(result).hexdigest()
         path = self._folder / f"{digest}.json"
-        if not path.exists():
-            self._write(path, result)
+        try:
+            if not path.exists():
+                self._write(path, result)
+        except OSError:
+            return result
         return msgspec.json.encode({"$type": "result-file", "sha256": digest, "bytes": len(result)})
 
     def get(self, row: bytes | None) -> bytes | None:

@@ -95,7 +95,7 @@ def _read_fan_outs(run: RunState, database: Database) -> None:
 
 def _read_tasks(run: RunState, database: Database) -> list[tuple[int, int]]:
     lost = []
-    for position, state, attempt, crashes, losses, ready_at, error, _reason in database.query(
+    for position, state, attempt, crashes, losses, ready_at, error in database.query(
         run_store.READ_TASKS, (run.number,)
     ):
         code = _CODES[state]
@@ -121,6 +121,8 @@ def _note_end(run: RunState, position: int, code: int) -> None:
         group = run.groups[run.step_of(position)]
         group.open -= 1
         group.bad += code != COMPLETED
+        if code == FAILED:
+            run.errors.setdefault(group.step, run.errors[position])
     if code == FAILED and run.first_failure is None and run.spec_of(position).required:
         run.first_failure = position
         if run.workflow.fail_fast and run.stopping is None:

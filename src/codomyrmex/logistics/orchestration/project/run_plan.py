@@ -139,16 +139,20 @@ class RunPlan:
         self.events.append((RunMove.STARTED.value, None))
         waiting = self.run.waiting
         for step in range(len(self.run.workflow)):
-            if not waiting[step]:
+            if not waiting[step] and self.state_of(step) == BLOCKED:  # `fail_fast` may have settled it
                 self._judge(step)
 
     def revive(self) -> None:
-        """After a recovery: what is pending is offered again, what is ready to be judged is judged."""
+        """After a recovery: what is pending is offered again, timers run on, what is ready to be judged is judged."""
         run = self.run
-        for position, code in enumerate(run.state):
-            if code == PENDING:
+        self.events.append(("run_recovered", None))
+        for position in range(len(run.state)):
+            code = self.state_of(position)
+            if run.state[position] == PENDING:
                 self.ready.append((position, position + 1))
-            elif code == BLOCKED and position not in run.timers and not run.waiting[position]:
+            elif position in run.timers:
+                self.timers.append((run.timers[position], position))
+            elif code == BLOCKED and not run.waiting[position]:
                 self._judge(position)
 
     def start(self, position: int) -> int:
@@ -197,8 +201,10 @@ class RunPlan:
         self, position: int, number: int, kind: str, error: dict[str, Any], ended_us: int, *, delay_us: int
     ) -> None:
         """Records a failed attempt that another follows, after `delay_us`."""
-        if kind == "crashed":
+        if kind in ("crashed", "lost"):
             self.crashes[position] = self.crash_count(position) + 1
+        if kind == "lost":
+            self.losses[position] = self.loss_count(position) + 1
         self.failed_attempts.append((self.run.number, position, number, self.epoch, kind, ended_us, _text(error)))
         if not delay_us:
             self.give_back(position, number, kind)
@@ -316,7 +322,7 @@ class RunPlan:
         self._groups_open[step] = left
         if code != COMPLETED:
             self._groups_bad[step] = self._groups_bad.get(step, group.bad if group else 0) + 1
-            if code == FAILED:
+            if code == FAILED and step not in self.run.errors:
                 self.errors.setdefault(step, self.errors[position])
         if not left:
             self._group_ended(step, self._groups_bad.get(step, group.bad if group else 0))
@@ -378,7 +384,9 @@ class RunPlan:
         if rule is TriggerRule.NONE_FAILED:
             return (CANCELLED, "upstream") if failed else (None, "")
         if rule is TriggerRule.ONE_FAILED:
-            return (None, "") if failed else (SKIPPED, "trigger_rule")
+            # A step that need not succeed counts as skipped above, but it has failed all the same.
+            bad = any(self.state_of(parent) in (FAILED, CANCELLED) for parent in self.run.workflow.graph.parents(step))
+            return (None, "") if bad else (SKIPPED, "trigger_rule")
         if rule is TriggerRule.ONE_SUCCESS:
             parents = len(self.run.workflow.graph.parents(step))
             return (None, "") if parents - failed - skipped > 0 else (SKIPPED, "trigger_rule")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from codomyrmex.exceptions import StoreCorrupt
 from codomyrmex.logistics.orchestration.project.expressions import EvaluationError, MissingValue
 from codomyrmex.logistics.orchestration.project.run_state import COMPLETED, RunState
 from codomyrmex.logistics.orchestration.project.states import STATUSES
@@ -91,7 +92,10 @@ class RunScope:
         decoded[position] = value
 
     def _read(self, position: int) -> Any:
-        data = (self._plan or self._run).output_of(position)
+        try:
+            data = (self._plan or self._run).output_of(position)
+        except StoreCorrupt as error:
+            raise EvaluationError(f"the output of {self._run.name_of(position)!r}: {error}") from error
         if data is None:
             raise MissingValue(f"the output of {self._run.name_of(position)!r} is not in the store")
         return decode_tree(data)

@@ -161,7 +161,8 @@ def _exactly(changed: int, rows: Sequence[Row], run: RunState) -> None:
 # -- reading ---------------------------------------------------------------------------------------
 
 READ_TASKS = """
-SELECT position, state, attempt, crashes, losses, ready_at, error, reason FROM task WHERE run = ? ORDER BY position
+SELECT position, state, attempt, crashes, losses, ready_at, error FROM task WHERE run = ?
+ORDER BY coalesce(ended_at, 0), position
 """
 READ_FAN_OUTS = "SELECT step, first, items, check_sum FROM fan_out WHERE run = ? ORDER BY first"
 READ_RESULT = "SELECT result, check_sum FROM task WHERE run = ? AND position = ? AND state = 'completed'"

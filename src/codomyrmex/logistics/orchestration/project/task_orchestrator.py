@@ -42,6 +42,8 @@ STUCK_S = 0.01
 """After so long in one attempt, what else its slot was given goes to others."""
 BARRIER_S = 0.05
 CHECKPOINT_S = 1.0
+STOP_AGAIN_S = 0.05
+"""How soon an attempt is asked again to end that was not to be found: it was only just beginning."""
 BACKOFF_S = (0.02, 2.0)
 """First and longest delay before a refused commit is tried again."""
 
@@ -202,6 +204,7 @@ class TaskOrchestrator:
             thread.join(max(0.0, deadline_s - self._clock.monotonic_s()))
         if self._failed is None:
             self._drain.drain()
+        self._drain.stopped = True
         self.timekeeper.stop()
         self.teller.stop()
         for live in list(self._live.values()):
@@ -213,8 +216,11 @@ class TaskOrchestrator:
     def dispatch(self, chunks: list[Chunk]) -> None:
         self._slots.give(chunks, in_flight=len(self._drain.chunks))
 
-    def stop_attempt(self, run: RunState, position: int, *, kill: bool) -> None:
-        self._runner.stop(run, position, kill=kill)
+    def stop_attempts(self, run: RunState, *, kill: bool, asked: frozenset[int] = frozenset()) -> None:
+        found = {at for at in self.running_positions(run) if at not in asked and self._runner.stop(run, at, kill=kill)}
+        if any(chunk.run is run for chunk in list(self._drain.chunks)):
+            again = lambda: self.stop_attempts(run, kill=kill, asked=asked | found)  # noqa: E731
+            self.timekeeper.call_in(STOP_AGAIN_S, again)
 
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         delay_s = (ready_us - self._clock.now_us()) / 1_000_000
