@@ -258,7 +258,7 @@ def test_plain_lines_tell_steps_and_failed_items_only(pipe: Terminal) -> None:
     ended = follow(a_script(), LineReporter(pipe))
     assert ended.status == "failed"
     assert written(pipe).splitlines() == [
-        "nightly k3f9a2c8 resumed, 612 tasks, 411 of them done",
+        "nightly k3f9a2c8: 612 tasks, 411 of them done",
         "✓ list  0.31 s",
         "✗ parse[17]  0.31 s  BadRow: row 17 has no date",
     ]

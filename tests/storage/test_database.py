@@ -261,6 +261,6 @@ def test_closing_waits_for_the_transaction_in_progress(database: Database) -> No
 
 def test_the_journal_cannot_be_rewritten(database: Database) -> None:
     with database.transaction() as transaction:
-        transaction.execute("INSERT INTO event(run, at, epoch, body) VALUES (1, 2, 3, '[]')")
+        transaction.execute("INSERT INTO event(run, sequence, at, epoch, body) VALUES (1, 1, 2, 3, '[]')")
     with pytest.raises(StoreConstraint, match="append-only"), database.transaction() as transaction:
         transaction.execute("UPDATE event SET body = '[1]'")

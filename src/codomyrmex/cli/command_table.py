@@ -24,6 +24,7 @@ class Section(NamedTuple):
     entries: tuple[Entry, ...]
 
 
+INIT = Entry("init", "Write a small workflow that runs at once", "init:init")
 RUN = Entry("run", "Run a workflow file, or a workflow by its name", "run:run")
 RESUME = Entry("resume", "Take up runs that stopped: after a kill, a crash, a power cut", "resume:resume")
 PS = Entry("ps", "Show what runs now, and what waits to be resumed", "runs:ps")
@@ -34,7 +35,7 @@ EXPLAIN = Entry("explain", "Say why something waits, or why it ended as it did",
 CANCEL = Entry("cancel", "Stop a run and everything that it started", "cancel:cancel")
 
 DAILY: tuple[Section, ...] = (
-    Section("Start", (Entry("init", "Write a small workflow that runs at once", "init:init"), RUN, RESUME)),
+    Section("Start", (INIT, RUN, RESUME)),
     Section("Look", (PS, SHOW, WATCH, LOGS, EXPLAIN)),
     Section("Stop", (CANCEL,)),
 )
@@ -57,6 +58,7 @@ MORE: tuple[Section, ...] = (
                 "Show this project at a glance: where it is, what runs, what ran last",
                 "status:status",
             ),
+            Entry("demo", "Run a real workflow, kill its engine in the middle, and resume it", "demo:demo"),
             Entry("doctor", "Check this machine and this project", "doctor:doctor"),
             Entry("config", "The settings that hold here"),
             Entry("completion", "Print the completion script of a shell", "completion:completion"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 from codomyrmex.cli import command_table
 from codomyrmex.cli.failure_text import failure_lines, log_tail, next_lines
 from codomyrmex.cli.figures import count_text
@@ -13,7 +16,13 @@ from codomyrmex.workspace import Workspace
 _MOST_BLOCKS = 3
 _MOST_READ = 10_000
 
-Next = tuple[tuple[str, ...], str]
+
+class Next(NamedTuple):
+    """A command to go on with, what it is for, and the workflow file among its words."""
+
+    words: tuple[str, ...]
+    about: str
+    file: Path | None = None
 
 
 def failure_blocks(
@@ -38,14 +47,14 @@ def failure_blocks(
     if len(failed) > len(shown):
         lines += ["", f"{count_text(len(failed) - len(shown), 'more step')} failed"]
     candidates: list[Next] = [
-        (("logs", run.execution_id, first.name), "all that it printed")
+        Next(("logs", run.execution_id, first.name), "all that it printed")
         for first, _ in shown[:1]
         if first.log_path is not None
     ]
     if len(failed) > len(shown) or any(others for _, others in shown):
-        candidates.append((("tasks", "list", run.execution_id, "--status", "failed"), "all that failed"))
+        candidates.append(Next(("tasks", "list", run.execution_id, "--status", "failed"), "all that failed"))
     if again is not None:
-        candidates += [(("show", run.execution_id), "every step, and why it did not run"), again]
+        candidates += [Next(("show", run.execution_id), "every step, and why it did not run"), again]
     return lines + next_lines(terminal, next_commands(invocation, workspace, candidates))
 
 
@@ -67,7 +76,7 @@ def next_commands(
 ) -> list[tuple[str, str]]:
     """Those of them that this version has, as they are typed here."""
     return [
-        (invocation.command(workspace, *words), about)
-        for words, about in candidates
-        if command_table.exists(words[0]) or command_table.exists(*words[:2])
+        (invocation.command(workspace, *each.words, file=each.file), each.about)
+        for each in candidates
+        if command_table.exists(each.words[0]) or command_table.exists(*each.words[:2])
     ]

@@ -50,17 +50,20 @@ class Invocation:
             self.output.warn(warning)
         return settings
 
-    def command(self, workspace: Workspace, *words: str) -> str:
-        """A command line that does `words` in this workspace from the folder the user stands in."""
+    def command(self, workspace: Workspace, *words: str, file: Path | None = None) -> str:
+        """A command line that does `words` in this workspace from the folder the user stands in.
+
+        `file` is the workflow file among the words, if there is one: it decides the root.
+        """
         from shlex import join
 
         from codomyrmex.workspace import find_workspace
 
         line = ["codomyrmex", *words]
-        there = find_workspace(current=self.started_in)
+        there = find_workspace(file=file, current=self.started_in)
         if there.root != workspace.root:
             line += ["--root", str(workspace.root)]
-            there = find_workspace(current=self.started_in, root=workspace.root)
+            there = find_workspace(root=workspace.root, current=self.started_in)
         if there.state != workspace.state:
             line += ["--state", str(workspace.state)]
         return join(line)

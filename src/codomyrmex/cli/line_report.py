@@ -58,9 +58,8 @@ class LineReporter:
 
     def started(self, run: RunView) -> None:
         """One line: which run, how much there is to do."""
-        size = f", {count_text(run.tasks.total, 'task')}" if run.tasks.total else ""
-        verb, again = ("resumed", f", {run.tasks.ended:,} of them done") if run.tasks.ended else ("started", "")
-        self._write([f"{run.workflow} {run.execution_id} {verb}{size}{again}"])
+        done = f", {run.tasks.ended:,} of them done" if run.tasks.ended else ""
+        self._write([f"{run.workflow} {run.execution_id}: {count_text(run.tasks.total, 'task')}{done}"])
 
     def tell(self, moment: Moment) -> None:
         """What was printed and what ended; when nothing was told for a while, how far the run is."""

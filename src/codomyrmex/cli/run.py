@@ -100,8 +100,10 @@ def _hosted(
     wanted: _Wanted,
     work: tuple[str, Mapping[str, Any]],
 ) -> int:
+    from codomyrmex.cli.failure_blocks import Next
     from codomyrmex.cli.hosting import open_engine, see_through, tell_outcome
     from codomyrmex.cli.run_news import HostedRun
+    from codomyrmex.cli.workflow_search import named_file
 
     what, given = work
     with open_engine(workspace, settings) as engine:
@@ -111,6 +113,6 @@ def _hosted(
         )
         source.run_id = execution.execution_id
         ended, code = see_through(invocation, engine, source, timeout_s=wanted.timeout_s)
-        again = (wanted.again, "runs it again")
+        again = Next(wanted.again, "runs it again", named_file(wanted.what))
         tell_outcome(invocation, workspace, engine.reader, ended, code, again=again)
     return code

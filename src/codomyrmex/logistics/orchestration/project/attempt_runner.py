@@ -27,7 +27,7 @@ from codomyrmex.logistics.orchestration.project.run_scope import RunScope
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import Isolation
 from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
-from codomyrmex.logistics.orchestration.project.values import encode
+from codomyrmex.logistics.orchestration.project.values import encode_tree
 
 NO_PARAMETERS = b"{}"
 LOSSES_IN_THREADS = 3
@@ -138,7 +138,7 @@ class AttemptRunner:
 
     def _parameters(self, run: RunState, position: int) -> bytes:
         template = run.workflow.templates[run.step_of(position)]
-        return NO_PARAMETERS if template is None else encode(template.resolve(scope_of(run, position)))
+        return NO_PARAMETERS if template is None else encode_tree(template.resolve(scope_of(run, position)))
 
     def _where(
         self, run: RunState, spec: StepSpec, position: int

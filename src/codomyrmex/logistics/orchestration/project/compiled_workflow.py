@@ -27,7 +27,7 @@ from codomyrmex.logistics.orchestration.project.expressions import (
 )
 from codomyrmex.logistics.orchestration.project.references import Template, compile_template
 from codomyrmex.logistics.orchestration.project.shell_text import shell_variables
-from codomyrmex.logistics.orchestration.project.states import TriggerRule
+from codomyrmex.logistics.orchestration.project.states import Isolation, TriggerRule
 from codomyrmex.logistics.orchestration.project.step_spec import SpecTable, StepSpec
 from codomyrmex.logistics.orchestration.project.workflow_dag import Graph
 
@@ -154,6 +154,7 @@ class _Compiler:
         needed = [self._step_number(name, (*place, "dependencies")) for name in step.get("dependencies", ())]
         self.templates.append(self._parameters(step, place))
         self._control(number, step, place)
+        self._check_isolation(step, function, place)
         for path, reference in self._references(number, place):
             if reference.root == "steps":
                 needed.append(self._referenced_step(reference, path))
@@ -167,18 +168,27 @@ class _Compiler:
         if not parameters:
             return None
         path = (*place, "parameters")
+        if step["module"] == "shell" and isinstance(parameters.get("command"), str):
+            try:
+                text, variables = shell_variables(parameters["command"])
+            except ExpressionError as error:
+                self._expression((*path, "command"), error)
+                return None
+            parameters = {**parameters, "command": text}
+            if variables:
+                parameters["env"] = {**parameters.get("env", {}), **variables}
+        return self._template(parameters, path)
+
+    def _template(self, tree: Any, path: Path) -> Template | None:
+        errors: list[ExpressionError] = []
         try:
-            command = parameters.get("command")
-            if step["module"] == "shell" and isinstance(command, str):
-                path = (*path, "command")
-                text, variables = shell_variables(command)
-                parameters = {**parameters, "command": text}
-                if variables:
-                    parameters["env"] = {**parameters.get("env", {}), **variables}
-            return compile_template(parameters)
-        except ExpressionError as error:
-            self._expression(path, error)
-            return None
+            template = compile_template(tree, faults=errors)
+        except ExpressionError as only:
+            errors.append(only)
+            template = None
+        for error in errors:
+            self._expression((*path, *error.path), error)
+        return template
 
     def _control(self, number: int, step: Mapping[str, Any], place: Path) -> None:
         condition = step.get("run_if")
@@ -189,10 +199,20 @@ class _Compiler:
                 self._expression((*place, "run_if"), error)
         over = step.get("foreach")
         if over is not None:
-            try:
-                self.fan_outs[number] = compile_template(over)
-            except ExpressionError as error:
-                self._expression((*place, "foreach"), error)
+            self.fan_outs[number] = self._template(over, (*place, "foreach")) or compile_template([])
+
+    def _check_isolation(self, step: Mapping[str, Any], function: Callable[..., Any] | None, place: Path) -> None:
+        """A thread cannot be ended in time, and a closure cannot be sent to a process."""
+        spec = self.specs.specs[self.spec_of[-1]]
+        for key in ("timeout_s", "resources"):
+            limit = spec.timeout_s if key == "timeout_s" else spec.memory_bytes or None
+            if spec.isolation is not Isolation.PROCESS and limit is not None:
+                what = "a timeout" if key == "timeout_s" else "a memory limit"
+                message = f"{what} cannot be kept in isolation {spec.isolation.value!r}"
+                self._fault((*place, key), message, code="isolation", advice="use isolation: process, or take it out")
+        if spec.isolation is Isolation.PROCESS and function is not None and "<" in spec.action:
+            message = f"{spec.action!r} is a closure or a lambda, which no other process can find"
+            self._fault(place, message, code="isolation", advice="move it to the top level of a module")
 
     def _condition(self, text: str) -> Condition:
         found = self._compiled.get(text)
@@ -249,12 +269,8 @@ class _Compiler:
         outputs = self.document.get("outputs")
         if not outputs:
             return None
-        try:
-            template = compile_template(outputs)
-        except ExpressionError as error:
-            self._expression(("outputs",), error)
-            return None
-        for reference in template.references:
+        template = self._template(outputs, ("outputs",))
+        for reference in template.references if template is not None else ():
             if reference.root == "steps":
                 self._referenced_step(reference, ("outputs",))
             else:
@@ -281,7 +297,8 @@ class _Compiler:
             seen.setdefault(name, number)
 
     def _expression(self, path: Path, error: ExpressionError) -> None:
-        self._fault(path, error.message, code="expression", advice=error.advice)
+        where = f" (column {error.column})" if error.column is not None else ""
+        self._fault(path, error.message + where, code="expression", advice=error.advice)
 
     def _fault(
         self,

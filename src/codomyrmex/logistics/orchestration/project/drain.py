@@ -218,7 +218,7 @@ class Drain:
 
     def _plan_other(self, batch: Batch, news: Recall | Submission | Adoption | StopAsked | Due) -> None:
         if isinstance(news, Recall):
-            if news.chunk.run.number in self.runs:
+            if self.runs.get(news.chunk.run.number) is news.chunk.run:
                 plan = batch.plan_for(news.chunk.run)
                 for position, number in news.entries:
                     plan.give_back(position, number, "recalled")
@@ -254,7 +254,7 @@ class Drain:
         chunk, outcome = news.chunk, news.outcome
         run = chunk.run
         batch.closed[chunk] = batch.closed.get(chunk, 0) + 1
-        if run.number not in self.runs:
+        if self.runs.get(run.number) is not run:
             return  # put aside, or already closed
         plan = batch.plan_for(run)
         position = news.position

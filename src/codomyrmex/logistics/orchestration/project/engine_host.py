@@ -70,6 +70,7 @@ class EngineHost:
         self._scratch: Any = None
         self.epoch, self.token = self._enter()
         cpus = settings.cpu_count or available_cpus()
+        self.cpu_milli = 1000 * cpus
         workers = settings.max_workers or min(64, max(8, 4 * cpus))
         self.runner = AttemptRunner(
             self._executors(workers), epoch=self.epoch, state_dir=state_dir, results=self.results
@@ -78,7 +79,7 @@ class EngineHost:
             database=database,
             clock=clock,
             epoch=self.epoch,
-            admission=Admission(cpu_milli=1000 * cpus, max_workers=workers),
+            admission=Admission(cpu_milli=self.cpu_milli, max_workers=workers),
             runner=self.runner,
             patience_s=settings.patience_s,
         )
@@ -105,7 +106,7 @@ class EngineHost:
             database = SQLiteDatabase.open(path, settings.durability)
         try:
             return cls(database, state_dir, root, settings, clock or SystemClock())
-        except CodomyrmexError:
+        except BaseException:
             database.close()
             raise
 
@@ -180,10 +181,15 @@ class EngineHost:
     # -- inside ----------------------------------------------------------------------------------
 
     def _enter(self) -> tuple[int, str]:
-        with self.database.transaction(barrier=True) as tx:
-            epoch, token = engine_store.insert(tx, now_us=self.clock.now_us())
-            if self.state_dir is not None:
-                self._lock = engine_store.EngineLock(engine_store.lock_path(self.state_dir, epoch))
+        try:
+            with self.database.transaction(barrier=True) as tx:
+                epoch, token = engine_store.insert(tx, now_us=self.clock.now_us())
+                if self.state_dir is not None:
+                    self._lock = engine_store.EngineLock(engine_store.lock_path(self.state_dir, epoch))
+        except BaseException:
+            if self._lock is not None:
+                self._lock.release()  # should the row be there all the same, this engine is seen to be dead
+            raise
         return epoch, token
 
     def _executors(self, workers: int) -> dict[Isolation, Callable[[], Executor]]:

@@ -76,6 +76,7 @@ def load_run(
 
 def attach_results(run: RunState, database: Database, results: ResultFiles) -> None:
     """Lets a run read recorded outputs that are not in memory."""
+    run.whole_output = results.get
     run.load_output = lambda position: results.get(run_store.read_result(database, run.number, position))
 
 

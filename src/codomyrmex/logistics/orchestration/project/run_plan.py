@@ -129,7 +129,7 @@ class RunPlan:
     def output_of(self, position: int) -> bytes | None:
         """The encoded output of a completed position as this plan leaves it."""
         found = self.outputs.get(position)
-        return found if found is not None else self.run.output_of(position)
+        return self.run.whole_output(found) if found is not None else self.run.output_of(position)
 
     # -- news ------------------------------------------------------------------------------------
 
@@ -178,8 +178,8 @@ class RunPlan:
             ("completed", ended_us, result, crc32(result), None, run.number, position, number, self.epoch)
         )
         self.events.append(("completed", position, number))
-        if run.workflow.referenced[self.step_of(position)] and len(result) <= KEPT_OUTPUT_BYTES:
-            self.outputs[position] = result
+        if run.workflow.referenced[self.step_of(position)]:
+            self.outputs[position] = result  # also a large one: until the commit it stands nowhere else
         self._open -= 1
         self._queue.append((position, COMPLETED))
 
@@ -484,7 +484,9 @@ class RunPlan:
         run.skipped_parents.update(self.skipped)
         run.crashes.update(self.crashes)
         run.losses.update(self.losses)
-        run.outputs.update(self.outputs)
+        run.outputs.update(
+            (position, output) for position, output in self.outputs.items() if len(output) <= KEPT_OUTPUT_BYTES
+        )
         run.errors.update(self.errors)
         run.timers.update((position, ready_us) for ready_us, position in self.timers)
         run.move_all(self.states)

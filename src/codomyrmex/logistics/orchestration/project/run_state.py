@@ -87,7 +87,7 @@ class RunState:
     __slots__ = (
         "attempts", "counts", "crashes", "decoded", "errors", "failed_parents", "first_failure", "group_starts",
         "group_steps", "groups", "id", "intent", "journal_length", "load_output", "losses", "number", "open", "options", "outputs",
-        "parameters", "rows_ahead", "running", "skipped_parents", "state", "status", "step_count", "stopping", "timers", "typical_s", "waiting", "workflow",
+        "parameters", "rows_ahead", "running", "skipped_parents", "state", "status", "step_count", "stopping", "timers", "typical_s", "waiting", "whole_output", "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -139,6 +139,8 @@ class RunState:
         self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
         """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
         self.load_output: Callable[[int], bytes | None] = lambda position: None
+        self.whole_output: Callable[[bytes], bytes | None] = lambda output: output
+        """The output that a row's content stands for: of a large one, the row has only the name of its file."""
         """Reads a recorded output that is not in memory."""
 
     def __len__(self) -> int:
@@ -186,7 +188,7 @@ class RunState:
     def output_of(self, position: int) -> bytes | None:
         """The encoded output of a completed position, from memory or from the store."""
         found = self.outputs.get(position)
-        return found if found is not None else self.load_output(position)
+        return self.whole_output(found) if found is not None else self.load_output(position)
 
     def add_group(self, step: int, first: int, items: list[Any]) -> Group:
         """Appends the positions of a fan-out; they begin as PENDING."""

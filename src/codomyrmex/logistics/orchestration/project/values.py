@@ -25,6 +25,7 @@ __all__ = [
     "decode",
     "decode_tree",
     "encode",
+    "encode_tree",
     "from_tagged",
     "load",
     "to_tagged",
@@ -39,6 +40,11 @@ def encode(value: Any, *, root: str = "output") -> bytes:
     if value is None:
         return b"null"
     return _encode_tree(to_tagged(value, root=root))
+
+
+def encode_tree(tree: Any) -> bytes:
+    """A tree that is tagged already, as `decode_tree` gives it, as tagged JSON."""
+    return _encode_tree(tree)
 
 
 def decode(data: bytes) -> Any:

@@ -208,7 +208,8 @@ def _read_retry(value: Any) -> dict[str, Any]:
     return policy if tries > 1 else {}
 
 
-def _read_resources(value: Mapping[str, Any]) -> dict[str, int]:
+def read_resources(value: Mapping[str, Any]) -> dict[str, int]:
+    """CPU in thousandths and memory in bytes from what a user writes; other names are left out."""
     readers: Mapping[str, Callable[[Any], int]] = {"cpu": read_milli_cpu, "memory": read_size_bytes}
     return {name: readers[name](amount) for name, amount in value.items() if name in readers}
 
@@ -232,7 +233,7 @@ _SHARED_READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "timeout_s": ("timeout_s", read_duration_s),
     "retry": ("retry", _read_retry),
     "max_retries": ("retry", _read_retry),
-    "resources": ("resources", _read_resources),
+    "resources": ("resources", read_resources),
     "env": ("env", _read_env),
     "max_parallel": ("max_parallel", int),
 }

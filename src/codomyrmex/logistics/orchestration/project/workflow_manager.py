@@ -24,9 +24,14 @@ from codomyrmex.logistics.orchestration.project.task_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
 from codomyrmex.logistics.orchestration.project.workflow_dag import WorkflowDAG
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
-from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition, check, prepare
+from codomyrmex.logistics.orchestration.project.workflow_preparation import (
+    Definition,
+    check,
+    prepare,
+    refuse_impossible,
+)
 
-WorkflowLike = str | os.PathLike[str] | Workflow | Mapping[str, Any]
+WorkflowLike = str | os.PathLike[str] | Workflow | Mapping[str, Any] | Definition
 _ID_LETTERS = "bcdfghjkmnpqrstvwxz23456789"
 ID_LENGTH = 10
 
@@ -110,6 +115,8 @@ class WorkflowManager:
 
     def definition(self, what: WorkflowLike, *, caller_dir: Path | None = None) -> Definition:
         """The definition that a name, path, `Workflow` or document stands for."""
+        if isinstance(what, Definition):
+            return what
         if isinstance(what, Workflow):
             return Definition.of_workflow(what)
         if isinstance(what, Mapping):
@@ -152,6 +159,9 @@ class WorkflowManager:
             root=self.root,
             caller_dir=caller,
             catalogue=self._catalogue(definition),
+        )
+        refuse_impossible(
+            prepared.workflow, cpu_milli=self.host.cpu_milli, memory_bytes=machine_memory_bytes()
         )
         options = RunOptions(
             root=str(self.root),
@@ -217,6 +227,11 @@ class WorkflowManager:
 
     def _catalogue(self, definition: Definition) -> ActionCatalogue:
         return ActionCatalogue(self.root, file=definition.file, modules=self._modules)
+
+
+def machine_memory_bytes() -> int:
+    """The physical memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def new_id() -> str:

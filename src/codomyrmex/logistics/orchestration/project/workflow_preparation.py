@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from codomyrmex.exceptions import Fault, ResourceRefused, ValidationError
+from codomyrmex.logistics.orchestration.project.action_declarations import with_declarations
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.compiled_workflow import (
     CompiledWorkflow,
@@ -78,6 +79,7 @@ def prepare(
     catalogue: ActionCatalogue,
 ) -> Prepared:
     """Checks everything; raises `ValidationError` with all faults."""
+    definition = replace(definition, document=with_declarations(definition.document, definition.functions, catalogue))
     compiled, found = check(definition, catalogue)
     bound, faults = bind_parameters(definition.document, given, caller_dir=str(caller_dir), root=str(root))
     if found or faults or compiled is None:
@@ -101,21 +103,21 @@ def check(definition: Definition, catalogue: ActionCatalogue) -> tuple[CompiledW
     steps = definition.document.get("steps", ())
     known = set(definition.functions)
     if len(known) < len(steps):
-        found += [
-            (path, fault)
-            for path, fault in catalogue.check(definition.document)
-            if not (len(path) > 1 and isinstance(path[1], int) and steps[path[1]]["name"] in known)
-        ]
+        found += catalogue.check(definition.document, skip=known)
     found.sort(key=lambda placed: [(isinstance(part, str), part) for part in placed[0]])
     return compiled, found
 
 
-def refuse_impossible(workflow: CompiledWorkflow, *, memory_bytes: int) -> None:
-    """Raises `ResourceRefused` for a step that asks for more than this machine has."""
-    for number, name in enumerate(workflow.names):
-        asked = workflow.spec(number).memory_bytes
-        if asked > memory_bytes:
-            raise ResourceRefused(
-                f"step {name!r} asks for {asked} bytes of memory, this machine has {memory_bytes}",
-                hint="ask for less, or run it on a larger machine",
-            )
+def refuse_impossible(workflow: CompiledWorkflow, *, cpu_milli: int, memory_bytes: int) -> None:
+    """Raises `ResourceRefused` when a step asks for more than this machine will ever have."""
+    for spec in workflow.specs:
+        for what, asked, had in (
+            ("CPU (in thousandths)", spec.cpu_milli, cpu_milli),
+            ("bytes of memory", spec.memory_bytes, memory_bytes),
+        ):
+            if asked > had:
+                name = next(n for i, n in enumerate(workflow.names) if workflow.spec(i) is spec)
+                raise ResourceRefused(
+                    f"step {name!r} asks for {asked} {what}, and there are {had}",
+                    hint="ask for less, or run it on a larger machine",
+                )

@@ -214,7 +214,7 @@ class _Reader:
         return tuple(keys)
 
     def _key_advice(self, event: Any) -> str:
-        line = _line(self.text, event.start_mark.line)
+        line = "".join(_around(self.text, event.start_mark))
         match = re.search(r"\{\{.*?\}\}", line)
         text = match[0] if match else "{{ name }}"
         if match and "." in text:
@@ -227,11 +227,11 @@ class _Reader:
             return self._character_fault(error)
         problem = str(error.problem)
         context = getattr(error, "context_mark", None)
-        near = _line(self.text, mark.line)
-        opened = near if context is None else _line(self.text, context.line)
-        message, advice, at_context = _explain_syntax(problem, str(error.context or ""), near, opened, mark)
+        near = _around(self.text, mark)
+        opened = "".join(near if context is None else _around(self.text, context))
+        message, advice, at_context = _explain_syntax(problem, str(error.context or ""), near, opened)
         line = (context if at_context and context is not None else mark).line + 1
-        if not near.strip() and line == mark.line + 1:  # the end of the file says little: name the last line
+        if not any(map(str.strip, near)) and line == mark.line + 1:  # the end of the file says little: name the last line
             line = min(line, self.text.rstrip().count("\n") + 1)
         return Fault(
             message=message, path=path_text(self._path(), self.root), line=line, code="syntax", advice=advice
@@ -248,33 +248,38 @@ class _Reader:
         )
 
 
-def _line(text: str, number: int) -> str:
-    """Line `number` (from 0) of a text, without making a list of all of them."""
+_CLIP = 200
+
+
+def _around(text: str, mark: Any) -> tuple[str, str]:
+    """What stands before and behind a mark in its line, cut where the line is long."""
     start = 0
-    for _ in range(number):
+    for _ in range(mark.line):
         start = text.find("\n", start) + 1
         if start == 0:
-            return ""
+            return "", ""
     end = text.find("\n", start)
-    return text[start:] if end < 0 else text[start:end]
+    end = len(text) if end < 0 else end
+    middle = min(start + mark.column, end)
+    return text[max(start, middle - _CLIP) : middle], text[middle : min(end, middle + _CLIP)]
 
 
 def _explain_syntax(
-    problem: str, context: str, near: str, opened: str, mark: Any
+    problem: str, context: str, near: tuple[str, str], opened: str
 ) -> tuple[str, str | None, bool]:
     """Message, advice, and whether the place is where the broken thing begins, not where it was noticed."""
-    start = near[: len(near) - len(near.lstrip())]
-    character = near[mark.column] if mark.column < len(near) else ""
-    for line in (near, opened):
-        reference = _REFERENCE.search(line)
+    before, behind = near
+    line = before + behind
+    for each in (line, opened):
+        reference = _REFERENCE.search(each)
         if reference is not None and "flow" in context:
             text = reference[0] if reference[0].endswith("}") else "${item}"
             return (
                 "a reference inside {...} or [...] is not quoted",
                 f'quote the reference inside {{...}}: "{text}"',
-                line is opened and line is not near,
+                each is opened and opened != line,
             )
-    if "\t" in start or character == "\t":
+    if "\t" in line[: len(line) - len(line.lstrip())] or behind[:1] == "\t":
         return "a tab stands where spaces should", "YAML is indented with spaces: replace the tab", False
     if "quoted scalar" in context:
         return "a quote is opened here and not closed", 'a " inside a "..." text is written \\"', True
@@ -284,7 +289,7 @@ def _explain_syntax(
     if "mapping values are not allowed" in problem:
         return "a second `: ` in one line", 'text with ": " in it must be quoted: "like: this"', False
     if "cannot start any token" in problem:
-        return f"text cannot begin with {character}", f'quote it: "{near[mark.column :].strip()[:40]}"', False
+        return f"text cannot begin with {behind[:1]}", f'quote it: "{behind.strip()[:40]}"', False
     if "could not find expected ':'" in problem:
         return "a key without a colon", "write `key: value`, with a space behind the colon", True
     if "expected" in problem and "block" in context:

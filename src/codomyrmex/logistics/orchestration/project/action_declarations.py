@@ -1,0 +1,75 @@
+"""What actions declare about themselves, put into a definition before it runs.
+
+Layer: above actions and definitions. `@action(effects=..., isolation=..., timeout_s=..., resources=...)` on a
+function gives defaults to the steps that call it; a step's own keys win. Done once, when a run is prepared,
+so that the stored definition says everything and a recovery needs no look-up. A name that stands for another
+one (an entry point, `@action(name=...)`) is replaced by what it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from codomyrmex.exceptions import ActionNotFound
+from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
+from codomyrmex.logistics.orchestration.project.workflow_document import read_resources
+
+UNDECLARED = "idempotent"
+
+
+def with_declarations(
+    document: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]], catalogue: ActionCatalogue
+) -> Mapping[str, Any]:
+    """`document` with the declarations of its actions; the same object where there are none."""
+    known: dict[tuple[str, str], dict[str, Any]] = {}
+    steps: list[Mapping[str, Any]] = []
+    changed = False
+    for step in document.get("steps", ()):
+        function = functions.get(step["name"])
+        if function is not None:
+            declared = _of_function(function)
+        else:
+            pair = (step["module"], step["action"])
+            if pair not in known:
+                known[pair] = _of_action(catalogue, *pair)
+            declared = known[pair]
+        if declared:
+            changed = True
+            target = {key: declared[key] for key in ("module", "action") if key in declared}
+            step = {**declared, **step, **target}
+        steps.append(step)
+    return {**document, "steps": steps} if changed else document
+
+
+def _of_action(catalogue: ActionCatalogue, module: str, action: str) -> dict[str, Any]:
+    try:
+        found = catalogue.find(module, action)
+    except ActionNotFound:
+        return {}  # said among the faults
+    declared = _defaults(found.effects, found.isolation, found.timeout_s, found.resources)
+    if found.target != (module, action):
+        declared["module"], declared["action"] = found.target
+    return declared
+
+
+def _of_function(function: Callable[..., Any]) -> dict[str, Any]:
+    declared = getattr(function, "__codomyrmex_action__", None)
+    if declared is None:
+        return {}
+    return _defaults(declared["effects"], declared["isolation"], declared["timeout_s"], declared["resources"])
+
+
+def _defaults(
+    effects: str, isolation: str | None, timeout_s: float | None, resources: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if effects != UNDECLARED:
+        found["effects"] = effects
+    if isolation is not None:
+        found["isolation"] = isolation
+    if timeout_s is not None:
+        found["timeout_s"] = timeout_s
+    if resources:
+        found["resources"] = read_resources(resources)
+    return found
