@@ -36,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in, and a home without settings."""
     for name in [name for name in os.environ if name.startswith(("CODOMYRMEX", "XDG_"))]:
         monkeypatch.delenv(name)
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "VIRTUAL_ENV"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "VIRTUAL_ENV", "CI"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
     folder = tmp_path / "project"

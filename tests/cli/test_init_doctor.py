@@ -70,6 +70,14 @@ def test_doctor_leaves_nothing_behind(cli, project: Path) -> None:
     assert list(project.iterdir()) == []
 
 
+def test_doctor_tells_of_settings_that_cannot_be_read(cli, project: Path) -> None:
+    (project / ".codomyrmex").mkdir()
+    (project / ".codomyrmex/config.toml").write_text("max_workers = 'many'")
+    ended = cli("doctor")
+    assert (ended.code, "max_workers is 'many'" in ended.out) == (1, True)
+    assert "✓ worker" in ended.out
+
+
 @pytest.mark.parametrize(
     ("check", "verdict"),
     [

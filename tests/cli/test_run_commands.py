@@ -25,7 +25,10 @@ def boom(i):
 FLOW = """
 codomyrmex: 1
 name: flow
-parameters: {n: {type: integer, default: 3}, tags: {type: list, default: []}, where: {type: path, default: .}}
+parameters:
+  n: {type: integer, default: 3}
+  tags: {type: list, default: []}
+  where: {type: path, default: .}
 steps:
   - {name: first, run: "echo out; echo err >&2"}
   - {name: each, needs: [first], foreach: "${range(parameters.n)}", call: "./acts.py:work", with: {i: "${item}"}}

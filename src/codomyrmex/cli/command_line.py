@@ -6,7 +6,6 @@ its arguments; all of them write into the one `Invocation`. Built on click's pub
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -20,6 +19,7 @@ from codomyrmex.cli.invocation import invocation_of
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _ANYWHERE = "Options for every command, anywhere on the line"
+_SHORTLY = "Anywhere on the line: -C --root --state -q -v --json (codomyrmex --help)"
 _PREFIX = "global_"
 
 
@@ -27,7 +27,7 @@ def _move(context: click.Context, _: click.Parameter, folder: str | None) -> Non
     if folder is None:
         return
     try:
-        os.chdir(folder)
+        invocation_of(context).leave_for(folder)
     except OSError as error:
         raise click.UsageError(f"-C {folder!r}: {error.strerror}", context) from error
 
@@ -90,7 +90,7 @@ class Command(click.Command):
         """Its own options; one line stands for the global ones."""
         _write_options(self, ctx, formatter, "Options")
         formatter.write_paragraph()
-        formatter.write_text(f"{_ANYWHERE}: -C --root --state -q -v --json.")
+        formatter.write_text(_SHORTLY)
 
 
 class LazyGroup(click.Group):
@@ -136,7 +136,7 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
         formatter.write_paragraph()
-        formatter.write_text(f"{_ANYWHERE}: -C --root --state -q -v --json.")
+        formatter.write_text(_SHORTLY)
 
 
 class Program(LazyGroup):
@@ -160,7 +160,9 @@ class Program(LazyGroup):
         with formatter.section(_ANYWHERE):
             formatter.write_dl(_records(GLOBAL_OPTIONS, ctx))
         with formatter.section("Other options"):
-            formatter.write_dl(_records(self.params, ctx))
+            formatter.write_dl(
+                _records([each for each in self.get_params(ctx) if each not in GLOBAL_OPTIONS], ctx)
+            )
 
     def daily_help(self, ctx: click.Context) -> str:
         """The daily commands and where to read on."""

@@ -53,12 +53,8 @@ MORE: tuple[Section, ...] = (
     Section(
         "This place",
         (
-            Entry(
-                "status",
-                "Show this project at a glance: where it is, what runs, what ran last",
-                "status:status",
-            ),
-            Entry("demo", "Run a real workflow, kill its engine in the middle, and resume it", "demo:demo"),
+            Entry("status", "Show this project at a glance: what runs, what ran last", "status:status"),
+            Entry("demo", "Run a real workflow, kill its engine, and resume it", "demo:demo"),
             Entry("doctor", "Check this machine and this project", "doctor:doctor"),
             Entry("config", "The settings that hold here"),
             Entry("completion", "Print the completion script of a shell", "completion:completion"),

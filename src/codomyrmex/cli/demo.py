@@ -33,7 +33,7 @@ _MOST_NAMED = 4
 @click.command(cls=Command)
 @pass_invocation
 def demo(invocation: Invocation) -> int:
-    """Run a real workflow, kill its engine in the middle, and resume it.
+    """Run a real workflow, kill its engine, and resume it.
 
     It audits the standard library of this Python: every file is parsed, in hundreds of tasks. The report
     is written to build/stdlib_audit/ in this project, or in the current folder where there is none.
@@ -43,11 +43,12 @@ def demo(invocation: Invocation) -> int:
     output = invocation.output
     version = ".".join(map(str, sys.version_info[:3]))
     output.note(f"An engine in a process of its own audits the standard library of Python {version}.")
+    output.note("When half of its tasks are recorded it is killed with SIGKILL; then the run is resumed.\n")
     killed = kill_in_the_middle(invocation, workspace, workflow)
     if killed.pid is not None:
         done = f"{killed.recorded:,} of {killed.total:,} tasks recorded"
-        output.note(f"Engine process {killed.pid} got SIGKILL with {done}.")
-        output.note(f"Now the same as: {invocation.command(workspace, 'resume', killed.run_id)}")
+        output.note(f"\nEngine process {killed.pid} got SIGKILL with {done}.")
+        output.note(f"Now the same as: {invocation.command(workspace, 'resume', killed.run_id)}\n")
     else:
         output.note("It was done before it could be killed; nothing is left to resume.")
     return _go_on(invocation, workspace, killed)
@@ -75,7 +76,9 @@ def _go_on(invocation: Invocation, workspace: Workspace, killed: Killed) -> int:
         else:
             run = engine.reader.run(killed.run_id)
             code = 0 if run.status == "completed" else 1
+        output = invocation.output
         facts = journal_facts(engine.reader, killed)
+        output.apart()
         _tell(invocation, workspace, engine.reader, run, facts)
     report = (run.outputs or {}).get("html")
     if code == 0 and report is not None:

@@ -22,8 +22,7 @@ def doctor(invocation: Invocation) -> int:
 
     Ends with 1 when something would keep runs from working, else with 0.
     """
-    workspace = invocation.workspace()
-    checks = list(all_checks(workspace, invocation.settings(workspace)))
+    checks = list(all_checks(invocation.workspace()))
     failed = [check.name for check in checks if check.verdict == "fail"]
     data = {"healthy": not failed, "checks": [asdict(check) for check in checks]}
     output = invocation.output

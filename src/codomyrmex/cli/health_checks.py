@@ -34,7 +34,7 @@ class Check:
     advice: str | None = None
 
 
-def all_checks(workspace: Workspace, settings: Settings) -> Iterable[Check]:
+def all_checks(workspace: Workspace) -> Iterable[Check]:
     """Every check, from the machine to the project."""
     yield check_platform(sys.platform)
     yield check_python(sys.version_info[:3])
@@ -43,6 +43,8 @@ def all_checks(workspace: Workspace, settings: Settings) -> Iterable[Check]:
     yield check_writable(workspace.state, folder)
     yield check_file_system(workspace.database)
     yield check_disk(folder)
+    settings, check = check_settings(workspace)
+    yield check
     yield check_worker(workspace.root, settings.worker_python)
 
 
@@ -127,6 +129,18 @@ def disk_verdict(free_bytes: int) -> Check:
     verdict = "warn" if free_bytes >= _DISK_FAIL_BYTES else "fail"
     advice = "a full disk stops runs until there is room again; nothing recorded is lost"
     return Check(name="disk", verdict=verdict, found=found, advice=advice)
+
+
+def check_settings(workspace: Workspace) -> tuple[Settings, Check]:
+    """The settings that hold here, or the defaults, and whether they could be read."""
+    try:
+        settings = workspace.settings()
+    except SettingsError as error:
+        return Settings(), Check(name="settings", verdict="fail", found=error.message, advice=error.hint)
+    if settings.warnings:
+        return settings, Check(name="settings", verdict="warn", found="; ".join(settings.warnings))
+    places = {setting.origin for setting in settings if setting.origin != "default"}
+    return settings, Check(name="settings", verdict="ok", found=", ".join(sorted(places)) or "all default")
 
 
 def check_worker(root: Path, configured: str | None) -> Check:

@@ -48,7 +48,7 @@ def reporter_for(output: Output) -> Reporter:
     """A live view on a terminal, plain lines elsewhere; nothing with -q; with --json in a pipe only by -v."""
     if output.quiet or (output.json and not output.verbose and not output.err.is_tty):
         return SilentReporter()
-    if output.err.is_tty and not _is_dumb():
+    if output.err.is_tty and not _wants_lines():
         from codomyrmex.cli.live_view import LiveView
 
         return LiveView(output.err)
@@ -161,6 +161,7 @@ def tell_outcome(
 ) -> None:
     """The result on stdout; why it failed, and how to go on, on stderr."""
     output = invocation.output
+    output.apart()
     lines = outcome_lines(output.out, run, datetime.now(UTC))
     if code == 0:
         output.answer(summary(run), lines)
@@ -178,7 +179,8 @@ def tell_outcome(
         output.err.flush()
 
 
-def _is_dumb() -> bool:
+def _wants_lines() -> bool:
+    """A terminal that cannot move its cursor, or a build machine that only looks like one."""
     import os
 
-    return os.environ.get("TERM", "dumb") == "dumb"
+    return os.environ.get("TERM", "dumb") == "dumb" or bool(os.environ.get("CI"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +25,19 @@ class Invocation:
         self.quiet = 0
         self.verbose = 0
         self.json = json
-        self.started_in = Path.cwd()
+        self._started_in: Path | None = None
         self._output: Output | None = None
         self._workspaces: dict[Path | None, Workspace] = {}
+
+    @property
+    def started_in(self) -> Path:
+        """The folder that the user stands in, wherever -C has led."""
+        return self._started_in or Path.cwd()
+
+    def leave_for(self, folder: str) -> None:
+        """Works from another folder on (-C); raises OSError."""
+        self._started_in = self.started_in
+        os.chdir(folder)
 
     @property
     def output(self) -> Output:

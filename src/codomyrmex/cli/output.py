@@ -57,6 +57,11 @@ class Output:
         if self.verbose:
             self._tell(self.err.paint(text, "dim"))
 
+    def apart(self) -> None:
+        """An empty line between the story and the result, where both are on one screen."""
+        if self.err.is_tty and self.out.is_tty and not (self.quiet or self.json):
+            self._tell("")
+
     def warn(self, text: str) -> None:
         """Something the person should know although the command went on."""
         self._tell(f"{self.err.paint('warning:', 'bold yellow')} {text}")

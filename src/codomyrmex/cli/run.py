@@ -64,7 +64,7 @@ class _Wanted:
     "--max-parallel", type=click.IntRange(min=1), metavar="N", help="At most N of its tasks at once."
 )
 @click.option("--timeout", "timeout_s", type=Duration(), metavar="T", help="Cancel it after 90s, 10m, 1h30m.")
-@click.option("--durability", type=click.Choice(_LEVELS), help="What a finished task survives.")
+@click.option("--durability", type=click.Choice(_LEVELS), metavar="LEVEL", help="process, barrier or power.")
 @click.option("--dry-run", is_flag=True, help="Check everything and show what would run.")
 @pass_invocation
 def run(invocation: Invocation, /, **options: Any) -> int:

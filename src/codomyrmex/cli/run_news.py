@@ -85,6 +85,8 @@ class HostedRun:
                 self._running[name] = _Running(details[0], data["at_us"])
             elif event == "expanded":
                 self._running[name] = _Running(1, data["at_us"], details[1])
+            elif event == "completed" and self._tails is None and name.endswith("]"):
+                self._running.pop(name, None)  # one of thousands that nobody would be told of
             elif event in FINAL_TASK_STATUSES:
                 yield self._view(name, event, details, data["at_us"])
             elif event in ("retry_set", "returned"):

@@ -17,6 +17,7 @@ from codomyrmex.cli.text_table import Cell, Column, Row, table_lines
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
 
 _ENDED = ("completed", "failed", "skipped", "cancelled")
+_LONGEST_VALUE = 1000  # the whole of it is in --json
 _OPEN = ("running", "pending", "blocked")
 _REASONS = {
     "dependencies": "waits for what it depends on",
@@ -178,9 +179,9 @@ def mapping_lines(terminal: Terminal, values: Mapping[str, Any]) -> list[str]:
 
 def value_text(value: Any) -> str:
     """A value on one line: JSON types as JSON but for text, everything else as its text."""
-    if value is None or isinstance(value, bool | int | float | list | tuple | dict):
-        return one_line(json_text(value, pretty=False))
-    return one_line(str(value))
+    as_json = value is None or isinstance(value, bool | int | float | list | tuple | dict)
+    text = json_text(value, pretty=False) if as_json else str(value)
+    return one_line(shorten(text, _LONGEST_VALUE))
 
 
 def run_duration_s(run: RunView, now: datetime) -> float | None:

@@ -21,7 +21,7 @@ _LATEST = 5
 @click.command(cls=Command)
 @pass_invocation
 def status(invocation: Invocation) -> None:
-    """Show this project at a glance: where it is, what runs, what ran last."""
+    """Show this project at a glance: what runs, what ran last."""
     output = invocation.output
     with open_reads(invocation) as (workspace, reads):
         counts = {name: reads.runs(1, None, name, None)[2] for name in _STATUSES}

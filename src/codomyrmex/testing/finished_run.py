@@ -19,7 +19,9 @@ from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_views import TaskView
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_manager import WorkflowLike
+from codomyrmex.logistics.storage.database import Database
 from codomyrmex.testing.stubs import stubbed
+from codomyrmex.logistics.storage.database import Database
 from codomyrmex.testing.stubs import until as only_until
 from codomyrmex.workspace import find_workspace
 
@@ -67,12 +69,14 @@ def run_workflow(
     until: str | None = None,
     *,
     max_workers: int | None = None,
+    database: Database | None = None,
     timeout_s: float = 60.0,
 ) -> FinishedRun:
     """Runs a workflow (a path, a `Workflow`, a document) to its end, in memory and in virtual time.
 
     `stubs` replaces the actions of steps: by a value, a function of the step's parameters, an exception, or
-    a list with one of these per attempt. With `until` only that step and what it needs are run. Returns also
+    a list with one of these per attempt. With `until` only that step and what it needs are run. `database`
+    is used instead of an empty one in memory (`FaultyDatabase`), and closed. Returns also
     when the run failed; raises `ValidationError`, `TaskNotFound` for a step that is not there, and
     `CodomyrmexError` when it takes longer than `timeout_s` real seconds.
     """
@@ -81,7 +85,9 @@ def run_workflow(
         workflow = Path(workflow).resolve()
         root = find_workspace(file=workflow).root
     clock = VirtualClock()
-    with OrchestrationEngine(state=":memory:", root=root, clock=clock, max_workers=max_workers) as engine:
+    with OrchestrationEngine(
+        state=":memory:", root=root, clock=clock, max_workers=max_workers, database=database
+    ) as engine:
         definition = engine.workflows.definition(workflow)
         if until is not None:
             definition = only_until(definition, until)

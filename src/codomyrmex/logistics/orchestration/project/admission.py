@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any
 
-LaneKey = tuple[int, int, int, bool]
-"""Run number, step number or -1 where the step has no cap, milli-CPU, whether chunks may be long."""
+LaneKey = tuple[int, int, int, bool, bool]
+"""Run number, step number or -1 where the step has no cap, milli-CPU, whether chunks may be long, whether it
+is for worker processes."""
 Entry = tuple[int, int, int, int]
 """Minus priority rank, sequence, first position, end position."""
 
@@ -34,6 +35,8 @@ class Lane:
     quick: bool
     run_cap: int | None
     step_cap: int | None
+    process: bool = False
+    """True where attempts run in worker processes."""
     heap: list[Entry] = field(default_factory=list)
     chunks: int = 0
     """How many chunks of this lane are claimed."""
@@ -68,13 +71,14 @@ class Admission:
         run_cap: int | None,
         step: int = -1,
         step_cap: int | None = None,
+        process: bool = False,
     ) -> Lane:
         """The lane for such requests of `run`; `step` is -1 unless the step has a cap of its own."""
         cpu_milli = min(cpu_milli, self.capacity.cpu_milli)
-        key = (run.number, step, cpu_milli, quick)
+        key = (run.number, step, cpu_milli, quick, process)
         found = self._lanes.get(key)
         if found is None:
-            found = self._lanes[key] = Lane(key, run, cpu_milli, quick, run_cap, step_cap)
+            found = self._lanes[key] = Lane(key, run, cpu_milli, quick, run_cap, step_cap, process)
         return found
 
     def offer(self, lane: Lane, rank: int, first: int, end: int) -> None:

@@ -15,10 +15,12 @@ from typing import Any
 from codomyrmex.logistics.orchestration.project.actions.loading import load_function
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
+    Begun,
     ErrorInfo,
     Executor,
     Outcome,
     OutcomeKind,
+    WarmExecutor,
 )
 from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
 from codomyrmex.logistics.orchestration.project.executors.thread import ThreadExecutor
@@ -47,6 +49,8 @@ class AttemptRunner:
     ) -> None:
         self._factories = executors
         self._executors: dict[Isolation, Executor] = {}
+        self._warm: WarmExecutor | None = None
+        """That of process isolation, once it has been wanted."""
         self._epoch = epoch
         self._state_dir = state_dir
         self._results = results
@@ -60,6 +64,27 @@ class AttemptRunner:
             outcome = self._run(run, position, number)
         except Exception as error:  # noqa: BLE001 - the attempt boundary: a parameter, or an import, of the user
             return _refused(error)
+        return self._kept(outcome)
+
+    def begin(self, run: RunState, position: int, number: int) -> Begun | Outcome | None:
+        """Starts an attempt in a warm worker without waiting; None where only `run` can, an outcome where none can."""
+        if self._warm is None:
+            return None
+        try:
+            return self._warm.begin(self._attempt(run, position, number, Isolation.PROCESS, None))
+        except Exception as error:  # noqa: BLE001 - the attempt boundary, as in `run`
+            return _refused(error)
+
+    def collect(self, begun: Begun) -> Outcome | None:
+        """The outcome of what `begin` started, once it is there; see `Begun.collect`."""
+        outcome = begun.collect()
+        return None if outcome is None else self._kept(outcome)
+
+    def complete(self, begun: Begun) -> Outcome:
+        """Waits for the outcome of what `begin` started, after `MustWait`."""
+        return self._kept(begun.complete())
+
+    def _kept(self, outcome: Outcome) -> Outcome:
         if outcome.result is not None and len(outcome.result) > 1024:
             outcome.result = self._results.put(outcome.result)
         return outcome
@@ -69,6 +94,8 @@ class AttemptRunner:
         found = self._executors.get(isolation)
         if found is None:
             found = self._executors.setdefault(isolation, self._factories[isolation]())
+            if isolation is Isolation.PROCESS and isinstance(found, WarmExecutor):
+                self._warm = found
         return found
 
     def stop(self, run: RunState, position: int, *, kill: bool) -> bool:

@@ -149,7 +149,7 @@ class Drain:
         return bool(self._inbox)
 
     def drain(self, *, keep_one: bool = False) -> Chunk | None:
-        """Deals with all that lies in the inbox; with `keep_one`, returns a chunk for the calling slot."""
+        """Deals with all that lies in the inbox; with `keep_one`, returns a chunk for the calling slot's thread."""
         kept: Chunk | None = None
         with self._lock:
             while self._inbox and not self.stopped:
@@ -161,8 +161,8 @@ class Drain:
                     break
                 if chunks is None:
                     break
-                if keep_one and kept is None and chunks:
-                    kept = chunks.pop(0)
+                if keep_one and kept is None:
+                    kept = _take_for_thread(chunks)
                 if chunks:
                     self._world.dispatch(chunks)
         return kept
@@ -316,10 +316,12 @@ class Drain:
             for position in range(first, end):  # each step has a cap of its own
                 self._offer(plan, position, position + 1)
             return
+        process = spec.isolation is Isolation.PROCESS
         lane = admission.lane(
             run,
             cpu_milli=spec.cpu_milli,
-            quick=spec.isolation is not Isolation.PROCESS and spec.effects != "unsafe",
+            quick=not process and spec.effects != "unsafe",
+            process=process,
             run_cap=run.options.max_parallel or run.workflow.max_parallel,
             step=step if spec.max_parallel is not None else -1,
             step_cap=spec.max_parallel,
@@ -498,6 +500,14 @@ def _quick_s(run: RunState) -> float | None:
     """What an attempt of the slowest step of a run takes, where all are known to be quick; else None."""
     longest = max(run.typical_s)
     return longest if longest < QUICK_S and min(run.typical_s) >= 0 else None
+
+
+def _take_for_thread(chunks: list[Chunk]) -> Chunk | None:
+    """Takes the first chunk out that is not for a worker process."""
+    for index, chunk in enumerate(chunks):
+        if not chunk.lane.process:
+            return chunks.pop(index)
+    return None
 
 
 class _Tried(Exception):

@@ -20,6 +20,10 @@ from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import RunIntent
 
 
+Entry = tuple[int, int]
+"""Position and attempt number."""
+
+
 @dataclass(slots=True, eq=False)
 class Chunk:
     """What one slot works through: committed attempts of one run, begun in order.
@@ -30,11 +34,11 @@ class Chunk:
 
     run: RunState
     lane: Lane
-    entries: deque[tuple[int, int]] = field(default_factory=deque)
+    entries: deque[Entry] = field(default_factory=deque)
     open: int = 0
     begun_s: float = 0.0
     """When the slot began its present entry (monotonic); 0 before the first."""
-    now_running: tuple[int, int] | None = None
+    now_running: Entry | None = None
 
 
 @dataclass(slots=True)
@@ -52,7 +56,7 @@ class Recall:
     """Attempts that were taken back from a chunk before they began."""
 
     chunk: Chunk
-    entries: list[tuple[int, int]]
+    entries: list[Entry]
 
 
 @dataclass(slots=True)

@@ -139,9 +139,9 @@ class RunState:
         self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
         """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
         self.load_output: Callable[[int], bytes | None] = lambda position: None
-        self.whole_output: Callable[[bytes], bytes | None] = lambda output: output
-        """The output that a row's content stands for: of a large one, the row has only the name of its file."""
         """Reads a recorded output that is not in memory."""
+        self.whole_output: Callable[[bytes], bytes | None] = lambda output: output
+        """What the content of a row stands for: of a large output it has only the name of the file."""
 
     def __len__(self) -> int:
         """The number of positions."""

@@ -9,19 +9,29 @@ work for them and kept.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock, Thread
 
 from codomyrmex.clock import Clock
 from codomyrmex.logistics.orchestration.project.drain import Drain
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome
-from codomyrmex.logistics.orchestration.project.news import Arrival, Chunk
+from codomyrmex.logistics.orchestration.project.news import Arrival, Chunk, Entry
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 
 HOLD_S = 0.002
 """No attempt begins in a slot that holds an unrecorded outcome older than this."""
 
 RunAttempt = Callable[[RunState, int, int], Outcome]
+
+
+@dataclass(slots=True)
+class _Rest:
+    """An attempt under way whose end has to be waited for."""
+
+    chunk: Chunk
+    entry: Entry
+    complete: Callable[[], Outcome]
 
 
 class Slots:
@@ -32,16 +42,20 @@ class Slots:
         self._run_attempt = run_attempt
         self._monotonic_s = clock.monotonic_s
         self._limit = limit
-        self._queue: SimpleQueue[Chunk | None] = SimpleQueue()
+        self._queue: SimpleQueue[Chunk | _Rest | None] = SimpleQueue()
         self._threads: list[Thread] = []
         self._lock = Lock()
+        self._wanted = 0
+        """How many threads have something to do, or would have if they were there."""
         self._closed = False
 
-    def give(self, chunks: list[Chunk], *, in_flight: int) -> None:
-        """Queues chunks; `in_flight` is how many are under way or queued, these included."""
-        self._ensure(in_flight)
-        for chunk in chunks:
-            self._queue.put(chunk)
+    def give(self, chunk: Chunk) -> None:
+        """Queues a chunk."""
+        self._put(chunk)
+
+    def give_rest(self, chunk: Chunk, entry: Entry, complete: Callable[[], Outcome]) -> None:
+        """Queues the rest of an attempt that has begun elsewhere: `complete` brings it to its end."""
+        self._put(_Rest(chunk, entry, complete))
 
     def close(self) -> list[Thread]:
         """Ends every thread after its present chunk; returns those that still run."""
@@ -52,19 +66,31 @@ class Slots:
             self._queue.put(None)
         return [thread for thread in threads if thread.is_alive()]
 
-    def _ensure(self, wanted: int) -> None:
+    def _put(self, what: Chunk | _Rest) -> None:
         with self._lock:
-            while len(self._threads) < min(wanted, self._limit) and not self._closed:
+            self._wanted += 1
+            if len(self._threads) < min(self._wanted, self._limit) and not self._closed:
                 thread = Thread(target=self._serve, name=f"codomyrmex-slot-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
+        self._queue.put(what)
 
     def _serve(self) -> None:
-        while (chunk := self._queue.get()) is not None:
-            following: Chunk | None = chunk
+        while (first := self._queue.get()) is not None:
+            following: Chunk | _Rest | None = first
             while following is not None:
-                self._work(following)
+                if isinstance(following, _Rest):
+                    self._finish(following)
+                else:
+                    self._work(following)
                 following = self._drain.drain(keep_one=not self._closed)
+            with self._lock:
+                self._wanted -= 1
+
+    def _finish(self, rest: _Rest) -> None:
+        outcome = rest.complete()
+        rest.chunk.now_running = None
+        self._drain.post(Arrival(rest.chunk, *rest.entry, outcome))
 
     def _work(self, chunk: Chunk) -> None:
         run, entries, run_attempt = chunk.run, chunk.entries, self._run_attempt

@@ -26,6 +26,7 @@ from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.drain import Drain
 from codomyrmex.logistics.orchestration.project.news import Adoption, Chunk, Due, StopAsked, Submission
+from codomyrmex.logistics.orchestration.project.process_slots import ProcessSlots
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.slots import Slots
@@ -95,6 +96,7 @@ class TaskOrchestrator:
         self._drain = Drain(database=database, clock=clock, epoch=epoch, admission=admission, world=self)
         workers = admission.capacity.workers
         self._slots = Slots(self._drain, runner.run, clock=clock, limit=workers)
+        self._process_slots = ProcessSlots(self._drain, runner, self._slots, clock=clock)
         self.timekeeper = Timekeeper(clock, idle=self._is_idle, on_error=self._timekeeper_failed)
         self.teller = Teller()
         self._live: dict[str, LiveRun] = {}
@@ -198,10 +200,10 @@ class TaskOrchestrator:
         self._closing = True
         self._drain.frozen = True
         self._runner.close()
-        threads = self._slots.close()
         deadline_s = self._clock.monotonic_s() + grace_s
-        for thread in threads:
-            thread.join(max(0.0, deadline_s - self._clock.monotonic_s()))
+        for slots in (self._process_slots, self._slots):  # the first may still give something to the second
+            for thread in slots.close():
+                thread.join(max(0.0, deadline_s - self._clock.monotonic_s()))
         if self._failed is None:
             self._drain.drain()
         self._drain.stopped = True
@@ -214,7 +216,11 @@ class TaskOrchestrator:
     # -- what the drain asks of the world (see `drain.Dispatch`) ------------------------------------
 
     def dispatch(self, chunks: list[Chunk]) -> None:
-        self._slots.give(chunks, in_flight=len(self._drain.chunks))
+        for chunk in chunks:
+            if chunk.lane.process:
+                self._process_slots.give(chunk)
+            else:
+                self._slots.give(chunk)
 
     def stop_attempts(self, run: RunState, *, kill: bool, asked: frozenset[int] = frozenset()) -> None:
         found = {at for at in self.running_positions(run) if at not in asked and self._runner.stop(run, at, kill=kill)}

@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 
 from codomyrmex.clock import Clock
 
+SKIP_AT_MOST_S = 5.0
+"""A clock skips no more at a time, so that what is routine (the lease) is seen to on the way."""
+
 T = TypeVar("T")
 Call = Callable[[], object]
 
@@ -129,7 +132,9 @@ class Timekeeper:
                 for heap in (self._deadlines, self._routines):
                     if heap and heap[0][0] <= now_s:
                         return heappop(heap)[2]
-                if self._deadlines and self._idle() and self._clock.skip(self._deadlines[0][0] - now_s):
-                    continue
+                if self._deadlines and self._idle():
+                    left_s = self._deadlines[0][0] - now_s
+                    if self._clock.skip(min(left_s, SKIP_AT_MOST_S)):
+                        continue
                 waits = [heap[0][0] - now_s for heap in (self._deadlines, self._routines) if heap]
                 self._wake.wait(min(waits, default=None))

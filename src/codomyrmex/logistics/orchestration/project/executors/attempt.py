@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class OutcomeKind(StrEnum):
@@ -129,6 +129,28 @@ Note = Callable[[str, Mapping[str, Any]], None]
 """Told (attempt token, note) while an attempt runs; a note has a `kind`: progress, metric or artifact."""
 
 
+class MustWait(Exception):
+    """Only a thread that may wait can bring this attempt to its end: go on with `Begun.complete`."""
+
+
+class Begun(Protocol):
+    """An attempt under way that nobody waits for. Who began it calls `collect` whenever one of `descriptors`
+    is readable."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What becomes readable when there is something to collect."""
+        ...
+
+    def collect(self) -> Outcome | None:
+        """The outcome if it is there, without waiting; None while the attempt goes on. Raises `MustWait`."""
+        ...
+
+    def complete(self) -> Outcome:
+        """Waits for the end, whatever it takes; only after `MustWait`."""
+        ...
+
+
 class Executor(Protocol):
     """Runs attempts, one per calling thread."""
 
@@ -142,4 +164,13 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Ends everything that still runs and frees what is held; idempotent."""
+        ...
+
+
+@runtime_checkable
+class WarmExecutor(Executor, Protocol):
+    """An executor with workers that wait for work, so that one thread can look after many attempts."""
+
+    def begin(self, attempt: Attempt) -> Begun | None:
+        """Starts the attempt without waiting; None where that takes a thread that may: use `run` then."""
         ...

@@ -25,6 +25,7 @@ from codomyrmex.logistics.orchestration.project.executors import process_tree, v
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
     ErrorInfo,
+    MustWait,
     Note,
     Outcome,
     OutcomeKind,
@@ -39,6 +40,8 @@ from codomyrmex.logistics.orchestration.project.executors.worker_process import 
 
 MAX_ATTEMPTS_PER_WORKER = 10_000
 CLOSE_LIMIT_S = 4.0
+UNWAITED_BYTES = 48 * 1024
+"""Parameters and variables up to this size fit into the buffer of a connection, with their header and room to spare."""
 _START_ONLY = ("PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH", "LD_PRELOAD")
 _START_ONLY_ENDS = ("_NUM_THREADS", "_MAX_THREADS", "_VISIBLE_DEVICES")
 _KINDS = {kind.value: kind for kind in OutcomeKind}
@@ -55,15 +58,37 @@ def _directly(work: Callable[[], T]) -> T:
     return work()
 
 
-class _Running:
-    """An attempt on its way: its worker once it has one."""
+class BegunAttempt:
+    """An attempt on its way: its worker once it has one. See `attempt.Begun`."""
 
-    __slots__ = ("cancelled", "sequence", "worker")
+    __slots__ = ("_executor", "attempt", "cancelled", "sequence", "started_s", "started_us", "worker")
 
-    def __init__(self) -> None:
+    def __init__(self, executor: ProcessExecutor, attempt: Attempt) -> None:
+        self._executor = executor
+        self.attempt = attempt
         self.worker: WorkerProcess | None = None
         self.sequence = 0
         self.cancelled = False
+        self.started_us = time.time_ns() // 1000
+        self.started_s = time.monotonic()
+
+    def assign(self, worker: WorkerProcess) -> None:
+        """This worker is about to run it."""
+        self.worker = worker
+        self.sequence = worker.sequence = worker.sequence + 1
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those of its worker."""
+        return () if self.worker is None else self.worker.descriptors
+
+    def collect(self) -> Outcome | None:
+        """See `ProcessExecutor.collect`."""
+        return self._executor.collect(self)
+
+    def complete(self) -> Outcome:
+        """See `ProcessExecutor.complete`."""
+        return self._executor.complete(self)
 
 
 class ProcessExecutor:
@@ -95,7 +120,7 @@ class ProcessExecutor:
         self._lock = threading.Lock()
         self._idle: dict[WorkerKind, list[WorkerProcess]] = {}
         self._idle_count = 0
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, BegunAttempt] = {}
         self._retired: list[WorkerProcess] = []
         self._counter = 0
         self._closed = False
@@ -104,32 +129,74 @@ class ProcessExecutor:
 
     def run(self, attempt: Attempt) -> Outcome:
         """Runs the attempt on a warm worker, starting one if none is idle; blocks until it has ended."""
-        entry = _Running()
-        self._running[attempt.token] = entry
-        started_us, started = time.time_ns() // 1000, time.monotonic()
+        begun = self._running[attempt.token] = BegunAttempt(self, attempt)
+        return self.complete(begun)
+
+    def begin(self, attempt: Attempt) -> BegunAttempt | None:
+        """Starts the attempt on an idle worker; None when none is, or what is to be sent might not fit.
+
+        Never waits: an idle worker has read everything, so the buffer of its connection is empty.
+        """
+        if len(attempt.parameters) + sum(map(len, attempt.env.values())) > UNWAITED_BYTES:
+            return None
+        kind = self._kind_of(attempt)
+        with self._lock:
+            idle = self._idle.get(kind)
+            if not idle or idle[-1].python_version is None:
+                return None
+            self._idle_count -= 1
+            worker = idle.pop()
+            begun = self._running[attempt.token] = BegunAttempt(self, attempt)
+            begun.assign(worker)
+        worker.send(_run_header(attempt, begun.sequence), attempt.parameters)
+        return begun
+
+    def collect(self, begun: BegunAttempt) -> Outcome | None:
+        """The outcome of an attempt that was begun, if its worker has sent it; None while it goes on.
+
+        Raises `MustWait` when the worker sent a part only, has to be replaced, or ends.
+        """
+        worker = begun.worker
+        while worker is not None:
+            answer = worker.receive_ready()
+            if answer is None:
+                break
+            header, body = answer
+            if header["kind"] not in _NOTES:
+                outcome = self._answered(begun, worker, header, body)
+                if outcome is None:
+                    break
+                del self._running[begun.attempt.token]
+                return outcome
+            self._note(begun, header)
+            if not worker.pending:
+                return None
+        raise MustWait
+
+    def complete(self, begun: BegunAttempt) -> Outcome:
+        """Blocks until the attempt has ended; begins it where that has not been done, again where it must."""
         try:
             while True:
-                outcome = self._try(attempt, entry)
+                outcome = self._try(begun)
                 if outcome is not None:
                     return outcome
         except (WorkerStartFailed, OSError) as problem:
-            error = ErrorInfo(
-                type=type(problem).__name__, message=str(problem), mro=(type(problem).__name__,)
-            )
-            return verdicts.ended_now(OutcomeKind.LOST, error, started_us, started)
+            name = type(problem).__name__
+            error = ErrorInfo(type=name, message=str(problem), mro=(name,))
+            return verdicts.ended_now(OutcomeKind.LOST, error, begun.started_us, begun.started_s)
         except WorkerGone as gone:
-            return verdicts.outcome_of(gone.verdict, attempt, started_us, started)
+            return verdicts.outcome_of(gone.verdict, begun.attempt, begun.started_us, begun.started_s)
         finally:
-            del self._running[attempt.token]
+            del self._running[begun.attempt.token]
 
     def cancel(self, token: str, *, kill: bool = False) -> bool:
         """Ends the attempt's tree: SIGTERM, then SIGKILL after its grace period, or at once with `kill`."""
-        entry = self._running.get(token)
-        if entry is None:
+        begun = self._running.get(token)
+        if begun is None:
             return False
         with self._lock:
-            entry.cancelled = True
-            worker, sequence = entry.worker, entry.sequence
+            begun.cancelled = True
+            worker, sequence = begun.worker, begun.sequence
         if worker is not None:
             worker.cancel(sequence, kill=kill)
         return True
@@ -166,7 +233,7 @@ class ProcessExecutor:
             self._closed = True
             workers = [worker for idle in self._idle.values() for worker in idle]
             self._idle, self._idle_count = {}, 0
-            busy = [entry.worker for entry in self._running.values() if entry.worker is not None]
+            busy = [begun.worker for begun in list(self._running.values()) if begun.worker is not None]
             workers += self._retired
             self._retired = []
         for worker in workers + busy:
@@ -183,37 +250,48 @@ class ProcessExecutor:
 
     # --------------------------------------------------------------------------------------- one attempt
 
-    def _try(self, attempt: Attempt, entry: _Running) -> Outcome | None:
+    def _try(self, begun: BegunAttempt) -> Outcome | None:
         """One go on one worker; None when that worker could not begin it and another has to."""
-        worker = self._take(self._kind_of(attempt))
-        sequence = worker.sequence + 1
-        with self._lock:
-            if entry.cancelled:
-                self._put(worker)
-                return verdicts.cancelled_before_start()
-            entry.worker, entry.sequence = worker, sequence
-        worker.sequence = sequence
-        worker.send(_run_header(attempt, sequence), attempt.parameters)
+        worker = begun.worker
+        if worker is None:
+            attempt = begun.attempt
+            worker = self._take(self._kind_of(attempt))
+            with self._lock:
+                if begun.cancelled:
+                    self._put(worker)
+                    return verdicts.cancelled_before_start()
+                begun.assign(worker)
+            worker.send(_run_header(attempt, begun.sequence), attempt.parameters)
         try:
             header, body = worker.receive()
             while header["kind"] in _NOTES:
-                if self._on_note is not None:
-                    self._on_note(attempt.token, header)
+                self._note(begun, header)
                 header, body = worker.receive()
         except WorkerGone as gone:
-            self._after_death(worker, gone, entry)
+            self._after_death(worker, gone, begun)
+            begun.worker = None
             return None
+        return self._answered(begun, worker, header, body)
+
+    def _answered(
+        self, begun: BegunAttempt, worker: WorkerProcess, header: dict[str, Any], body: bytes
+    ) -> Outcome | None:
+        """The outcome that a worker sent; None from one that runs old code and has to be replaced."""
         with self._lock:
-            entry.worker = None
+            begun.worker = None
         if header["kind"] == "stale":
             self._retire(worker)
             return None
         self._give_back(worker)
         return _outcome(header, body)
 
-    def _after_death(self, worker: WorkerProcess, gone: WorkerGone, entry: _Running) -> None:
+    def _note(self, begun: BegunAttempt, header: dict[str, Any]) -> None:
+        if self._on_note is not None:
+            self._on_note(begun.attempt.token, header)
+
+    def _after_death(self, worker: WorkerProcess, gone: WorkerGone, begun: BegunAttempt) -> None:
         """Returns where the attempt had not begun; raises what says how it ended otherwise."""
-        if worker.python_version is None and not entry.cancelled:
+        if worker.python_version is None and not begun.cancelled:
             raise self._died(worker, gone)
         self._remove_spool(worker)
         verdict = gone.verdict or {"verdict": "killed", "sequence": 0 if gone.unread else worker.sequence}

@@ -64,6 +64,7 @@ class WorkerProcess:
     __slots__ = (
         "_connection",
         "_control",
+        "_descriptors",
         "_poller",
         "_process",
         "_reader",
@@ -97,11 +98,17 @@ class WorkerProcess:
         self._process = process
         self._connection = connection
         self._control = control
+        self._descriptors = (connection.fileno(), control.fileno())
         self._reader = FrameReader(connection)
         self._unsent = False
         self._poller = select.poll()
         self._poller.register(connection, select.POLLIN)
         self._poller.register(control, select.POLLIN)
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """What becomes readable when the runner has sent something, or when the worker ends."""
+        return self._descriptors
 
     @property
     def pid(self) -> int:
@@ -125,6 +132,16 @@ class WorkerProcess:
             if header["kind"] != "ready":
                 return header, frame[1]
             self.python_version = tuple(header["python"])
+
+    def receive_ready(self) -> tuple[dict[str, Any], bytes] | None:
+        """The runner's next frame if it has arrived as a whole; None otherwise, whatever the reason."""
+        frame = self._reader.read_ready()
+        return None if frame is None else (_decode(frame[0]), frame[1])
+
+    @property
+    def pending(self) -> bool:
+        """True when bytes of a further frame have already been read."""
+        return self._reader.pending
 
     def _read(self) -> tuple[bytes, bytes]:
         try:
@@ -198,13 +215,15 @@ class WorkerProcess:
         return False
 
     def wait(self, timeout_s: float) -> bool:
-        """True once the supervisor has ended and been collected."""
+        """True once the supervisor has ended and been collected, and nothing is left below it."""
         import subprocess
 
         try:
-            self._process.wait(timeout_s)
+            status = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
+        if status != 0:
+            kill_marked(WORKER_VARIABLE, self.id)  # it was killed itself and has ended nobody
         self._release()
         return True
 

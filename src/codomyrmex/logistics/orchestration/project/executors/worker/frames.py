@@ -6,11 +6,11 @@ bytes: parameters and results pass through without being parsed again.
 
 from __future__ import annotations
 
+import socket
 import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Optional
 
 _LENGTHS = struct.Struct(">II")
@@ -71,6 +71,33 @@ class FrameReader:
             if filled is None:
                 return None
             data = filled
+        self._rest = data[end:]
+        return data[_LENGTHS.size : start], data[start:end]
+
+    def read_ready(self) -> Optional[tuple[bytes, bytes]]:
+        """The next frame if it is there as a whole, after at most one `recv`; never waits.
+
+        None otherwise, also at the end; `read` goes on from there.
+        """
+        frame = self._cut()
+        if frame is None:
+            try:
+                self._rest += self._connection.recv(_CHUNK_BYTES, socket.MSG_DONTWAIT)
+            except OSError:
+                return None
+            frame = self._cut()
+        return frame
+
+    def _cut(self) -> Optional[tuple[bytes, bytes]]:
+        """Takes one frame out of what has been read."""
+        data = self._rest
+        if len(data) < _LENGTHS.size:
+            return None
+        header_size, body_size = _LENGTHS.unpack_from(data)
+        start = _LENGTHS.size + header_size
+        end = start + body_size
+        if len(data) < end:
+            return None
         self._rest = data[end:]
         return data[_LENGTHS.size : start], data[start:end]
 
