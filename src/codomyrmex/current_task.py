@@ -55,6 +55,7 @@ class CurrentTask:
         "_log_path",
         "_next_progress",
         "_note",
+        "_printed",
         "_secrets",
         "attempt",
         "idempotency_key",
@@ -93,6 +94,7 @@ class CurrentTask:
         self._artifact_dir = artifact_dir
         self._log_path = log_path
         self._log: logging.Logger | None = None
+        self._printed: Any = None
         self._cancelled = False
         self._next_progress = 0.0
 
@@ -175,8 +177,22 @@ class CurrentTask:
             self._note({"kind": "artifact", "name": target.name, "path": str(target), "size_bytes": size})
         return target
 
+    def write_log(self, text: str) -> bool:
+        """Adds text to the log as it is, which is where printing goes; False for an attempt that keeps none."""
+        if self._log_path is None:
+            return False
+        if self._printed is None:
+            import os
+
+            os.makedirs(os.path.dirname(self._log_path), exist_ok=True)
+            self._printed = open(self._log_path, "a", buffering=1, encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._printed.write(text)
+        return True
+
     def close(self) -> None:
         """Lets go of the log; called by executors when the attempt has ended."""
+        if self._printed is not None:
+            self._printed.close()
         if self._log is not None:
             for handler in self._log.handlers:
                 handler.close()

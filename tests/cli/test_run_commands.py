@@ -31,7 +31,11 @@ parameters:
   where: {type: path, default: .}
 steps:
   - {name: first, run: "echo out; echo err >&2"}
-  - {name: each, needs: [first], foreach: "${range(parameters.n)}", call: "./acts.py:work", with: {i: "${item}"}}
+  - name: each
+    needs: [first]
+    foreach: "${range(parameters.n)}"
+    call: "./acts.py:work"
+    with: {i: "${item}"}
 outputs: {n: "${steps.each.output}", tags: "${parameters.tags}"}
 """
 

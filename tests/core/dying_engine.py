@@ -43,9 +43,9 @@ def drop(engine: OrchestrationEngine) -> None:
     host = engine._host
     host.orchestrator.give_up(CodomyrmexError("died"))
     host.orchestrator.close()
-    host._closed = True
-    if host._nudges is not None:
+    if host._nudges is not None and not host._closed:
         host._nudges.close()
+    host._closed = True
     assert host._lock is not None
     host._lock.release()
     host.database.close()

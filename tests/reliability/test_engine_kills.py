@@ -31,7 +31,7 @@ class Form:
     """Of the audit; 0 means all."""
 
 
-SHORT = pytest.param(Form(kills=5, steps=60, files=45), id="short")
+SHORT = pytest.param(Form(kills=5, steps=40, files=45), id="short")
 FULL = pytest.param(Form(kills=50, steps=300, files=0), id="full", marks=pytest.mark.reliability)
 
 

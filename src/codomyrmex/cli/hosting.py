@@ -30,17 +30,21 @@ INTERRUPTED = 130
 @contextmanager
 def open_engine(workspace: Workspace, settings: Settings) -> Iterator[OrchestrationEngine]:
     """An engine on this workspace that takes over nothing by itself; shut down at the end."""
+    from codomyrmex.logistics.orchestration.project.executors.thread_output import captured
     from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 
-    with OrchestrationEngine(
-        {"workflow_paths": settings.workflow_paths, "action_modules": settings.action_modules},
-        root=workspace.root,
-        state=workspace.state,
-        durability=settings.durability,
-        max_workers=settings.max_workers,
-        python=settings.worker_python,
-        recover=False,
-    ) as engine:
+    with (
+        captured(),
+        OrchestrationEngine(
+            {"workflow_paths": settings.workflow_paths, "action_modules": settings.action_modules},
+            root=workspace.root,
+            state=workspace.state,
+            durability=settings.durability,
+            max_workers=settings.max_workers,
+            python=settings.worker_python,
+            recover=False,
+        ) as engine,
+    ):
         yield engine
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from codomyrmex.cli.output import Output
+from codomyrmex.exceptions import CodomyrmexError
 
 if TYPE_CHECKING:
     from codomyrmex.settings import Settings, Value
@@ -32,7 +33,12 @@ class Invocation:
     @property
     def started_in(self) -> Path:
         """The folder that the user stands in, wherever -C has led."""
-        return self._started_in or Path.cwd()
+        try:
+            return self._started_in or Path.cwd()
+        except FileNotFoundError:
+            raise CodomyrmexError(
+                "the current folder is not there any more", hint="go to another one"
+            ) from None
 
     def leave_for(self, folder: str) -> None:
         """Works from another folder on (-C); raises OSError."""
@@ -51,6 +57,7 @@ class Invocation:
         from codomyrmex.workspace import find_workspace
 
         if file not in self._workspaces:
+            _ = self.started_in
             self._workspaces[file] = find_workspace(file=file, root=self.root, state=self.state)
         return self._workspaces[file]
 

@@ -40,12 +40,21 @@ def resume(invocation: Invocation, run: str | None, everything: bool) -> int:
         names = ", ".join(f"{each.execution_id} ({each.workflow})" for each in wanted[:5])
         raise click.UsageError(f"{len(wanted)} runs wait to be resumed: {names}; name one, or say --all")
     if not wanted:
+        _end_what_is_left(invocation, workspace)
         invocation.output.answer({"runs": []}, [])
         invocation.output.note("nothing to resume")
         return 0
     if len(wanted) == 1 and wanted[0].status == "completed":
         return _nothing_to_do(invocation, wanted[0])
     return _take_up(invocation, workspace, [each.execution_id for each in wanted])
+
+
+def _end_what_is_left(invocation: Invocation, workspace: Workspace) -> None:
+    """An engine that opens ends the processes of dead ones, also of those whose runs had all ended."""
+    from codomyrmex.cli.hosting import open_engine
+
+    with open_engine(workspace, invocation.settings(workspace)):
+        pass
 
 
 def _nothing_to_do(invocation: Invocation, run: RunView) -> int:

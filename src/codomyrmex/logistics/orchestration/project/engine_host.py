@@ -3,7 +3,8 @@
 Layer: above the orchestrator, below definitions; the only code that knows every concrete class of the
 layers beneath. `OrchestrationEngine` is this with workflows and sessions on top.
 
-Recovery (`recover`) takes over the runs of dead engines, in this order, each step harmless to repeat:
+Recovery takes over the runs of dead engines, in this order, each step harmless to repeat; the first two are
+done for every dead engine of this host when one opens, the others by `recover`:
 
     1. fence     the dead engine's row gets `ended_at`: whatever still breathes of it can write no more
     2. end       every process that carries its token is killed, also one that left its session
@@ -69,6 +70,8 @@ class EngineHost:
         self._recovering = Lock()
         self._scratch: Any = None
         self.epoch, self.token = self._enter()
+        self._bury_the_dead()
+        self._bury_the_dead()
         cpus = settings.cpu_count or available_cpus()
         self.cpu_milli = 1000 * cpus
         workers = settings.max_workers or min(64, max(8, 4 * cpus))
@@ -233,21 +236,34 @@ class EngineHost:
     def _take_over(
         self, run_id: str, owner: engine_store.EngineRow, environment: Mapping[str, str]
     ) -> LiveRun | None:
-        from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
-
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
         _check_resumable(run)
         if owner.epoch != self.epoch:
-            with self.database.transaction(barrier=True) as tx:
-                engine_store.end(tx, epoch=owner.epoch, now_us=self.clock.now_us())
-            if owner.boot_id == engine_store.boot_id():
-                kill_left_behind(owner.token)
+            self._bury(owner)
         with self.database.transaction(barrier=True) as tx:
             if not engine_store.take_run(tx, run_id=run_id, from_epoch=owner.epoch, epoch=self.epoch):
                 return None
         # Read again: between the first reading and the fence its engine may still have recorded something.
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
         return self.orchestrator.adopt(run, lost)
+
+    def _bury_the_dead(self) -> None:
+        """Ends what dead engines left behind, also those whose runs had all ended."""
+        if self.state_dir is None:
+            return
+        now_us = self.clock.now_us()
+        for engine in engine_store.living(self.database):
+            if engine.epoch != self.epoch and engine_store.dead(engine, self.state_dir, now_us=now_us):
+                self._bury(engine)
+
+    def _bury(self, engine: engine_store.EngineRow) -> None:
+        """Fences a dead engine, then ends every process that carries its token; harmless to repeat."""
+        from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
+
+        with self.database.transaction(barrier=True) as tx:
+            engine_store.end(tx, epoch=engine.epoch, now_us=self.clock.now_us())
+        if engine.boot_id == engine_store.boot_id():
+            kill_left_behind(engine.token)
 
     def _nudged(self) -> None:
         self.orchestrator.timekeeper.call_soon(self.orchestrator.read_intents)

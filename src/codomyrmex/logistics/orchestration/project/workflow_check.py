@@ -157,18 +157,27 @@ def _schema_faults(tree: Any) -> tuple[list[Placed], int]:
         return [((), found)], 0
     validator = _validator()
     faults: dict[tuple[Path, str], Placed] = {}
+    more = 0
     try:
         if validator.is_valid(tree):
             return [], 0
         errors = validator.iter_errors(tree)
         for error in errors:
-            for path, found in explain(error, tree, schema()):
+            more += max(0, _count(error) - MAX_FAULTS)
+            for path, found in explain(error, tree, schema(), limit=MAX_FAULTS):
                 faults.setdefault((path, found.code), (path, found))
             if len(faults) >= MAX_FAULTS:
                 break
-        return list(faults.values()), sum(1 for error in errors if error.kind.name != "oneOf")
+        return list(faults.values()), more + sum(map(_count, errors))
     except ValueError:  # only from a workflow made in Python: the validator reads nothing but JSON
         return [*faults.values(), *_foreign_faults(tree)], 0
+
+
+def _count(error: Any) -> int:
+    """How many faults a schema error stands for."""
+    if error.kind.name == "oneOf":
+        return 0
+    return len(error.kind.unexpected) if error.kind.name == "additionalProperties" else 1
 
 
 def _foreign_faults(tree: dict[str, Any]) -> list[Placed]:

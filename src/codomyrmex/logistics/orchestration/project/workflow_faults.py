@@ -61,8 +61,8 @@ def path_text(path: Path, tree: Any = None) -> str:
     return text if shown is path else f"{text}..."
 
 
-def explain(error: Any, tree: Any, root_schema: Mapping[str, Any]) -> list[Placed]:
-    """The faults that one schema error stands for (an error of unknown keys stands for one each)."""
+def explain(error: Any, tree: Any, root_schema: Mapping[str, Any], *, limit: int) -> list[Placed]:
+    """The faults that one schema error stands for: an error of unknown keys for one each, `limit` at most."""
     path: Path = tuple(error.instance_path)
     keyword: str = error.kind.name
     if keyword in ("oneOf", "anyOf"):
@@ -71,14 +71,15 @@ def explain(error: Any, tree: Any, root_schema: Mapping[str, Any]) -> list[Place
     rule = at(root_schema, error.schema_path[:-1])
     if keyword == "additionalProperties":
         known = tuple(rule["properties"])
-        return [((*path, key), _unknown_key(path, key, known, tree)) for key in error.kind.unexpected]
+        unknown = error.kind.unexpected[:limit]
+        return [((*path, key), _unknown_key(path, key, known, tree)) for key in unknown]
     if keyword == "required":
         missing = _missing_key(path, error.kind.property, value, tree)
         return [] if missing is None else [(path, missing)]
     if keyword == "enum":
         return [(path, _wrong_word(path, value, tuple(map(str, error.kind.options)), tree))]
     if keyword == "propertyNames":
-        return [_wrong_key_name(path, name, rule, tree) for name in value if not _is_named_well(name, rule)]
+        return [_wrong_key_name(path, str(error.kind.error.instance), rule, tree)]
     if keyword == "maxItems" and rule.get("maxItems") == 0:
         return [
             (path, fault(path, tree, f"`{path[-1]}` is not supported by this version", code="unsupported"))
@@ -193,10 +194,6 @@ def _wrong_word(path: Path, value: Any, options: tuple[str, ...], tree: Any) -> 
     return fault(
         path, tree, message, value=value, code="wrong_value", allowed=options, nearest=close, advice=advice
     )
-
-
-def _is_named_well(name: str, rule: Mapping[str, Any]) -> bool:
-    return re.fullmatch(rule["pattern"].strip("^$"), name, re.ASCII) is not None
 
 
 def _wrong_key_name(path: Path, name: str, rule: Mapping[str, Any], tree: Any) -> Placed:

@@ -20,6 +20,8 @@ from codomyrmex.exceptions import Fault
 from codomyrmex.logistics.orchestration.project.workflow_faults import Path, path_text
 
 MAX_DEPTH = 32
+MAX_DOUBLED = 20
+MAX_VALUES = 2_000_000
 _JSON_SKIP = re.compile(r"[ \t\n\r:]*")
 _JSON_CONSTANT = re.compile(r"(?<=[\[:,\s])(?:NaN|-?Infinity)(?=[\],}\s])|\d{4300}")
 _JSON_WORD = re.compile(r"[^\s,\]}]+")
@@ -158,6 +160,8 @@ def _doubled_keys(text: str) -> list[Fault]:
             faults.append(
                 Fault(message=message, path=where, line=line, code="duplicate_key", advice="keep one of them")
             )
+            if len(faults) == MAX_DOUBLED:
+                break
         seen.add(path)
     return faults
 

@@ -17,6 +17,7 @@ from codomyrmex.logistics.orchestration.project.workflow_faults import Path, pat
 from codomyrmex.logistics.orchestration.project.workflow_text import (
     EMPTY_ADVICE,
     MAX_DEPTH,
+    MAX_VALUES,
     Lines,
     Parsed,
     UnreadableText,
@@ -83,6 +84,8 @@ class _Reader:
         self.key: Any = _NO_KEY
         self.documents = 0
         self.anchors: set[str] = set()
+        self.inner_line = 1
+        self.container_lines = [1]
 
     def read(self) -> Any:
         import yaml
@@ -98,7 +101,7 @@ class _Reader:
         }
         scalar_event = yaml.ScalarEvent
         try:
-            while True:
+            for _ in range(MAX_VALUES):
                 event = parser.get_event()
                 if type(event) is scalar_event:
                     self._scalar(event)
@@ -108,6 +111,9 @@ class _Reader:
                     handler = take.get(type(event))
                     if handler is not None:
                         handler(event)
+            self._stop(
+                event, f"the file holds more than {MAX_VALUES:,} values", "let data be files that steps read"
+            )
         except yaml.YAMLError as error:
             self.faults.append(self._syntax_fault(error))
             raise UnreadableText(self.faults) from None
@@ -132,7 +138,7 @@ class _Reader:
         elif text == "<<" and event.implicit[0]:
             self._refuse(event, "merge keys (<<) are not allowed", _ALIAS_ADVICE, code="alias")
         if self.lines is not None:
-            self.lines[self._path()] = event.start_mark.line + 1
+            self._note_line(self._path(), event)
 
     def _put(self, value: Any, event: Any) -> None:
         here = self.here
@@ -144,7 +150,14 @@ class _Reader:
         else:
             here.append(value)
             if self.lines is not None:
-                self.lines[(*self._path(), len(here) - 1)] = event.start_mark.line + 1
+                self._note_line((*self._path(), len(here) - 1), event)
+
+    def _note_line(self, path: Path, event: Any) -> None:
+        """Only what does not stand in the line of its container needs a line of its own."""
+        assert self.lines is not None
+        self.inner_line = event.start_mark.line + 1
+        if self.inner_line != self.container_lines[-1]:
+            self.lines[path] = self.inner_line
 
     def _start_mapping(self, event: Any) -> None:
         self._start({}, event)
@@ -162,11 +175,13 @@ class _Reader:
         outer = (self.here, self.key if type(self.here) is not list else len(self.here))
         self._put(container, event)
         self.outer.append(outer)
+        self.container_lines.append(self.inner_line)
         self.here = container
         self.key = _NO_KEY
 
     def _end(self, event: Any) -> None:
         self.here, _ = self.outer.pop()
+        self.container_lines.pop()
         self.key = _NO_KEY
 
     def _alias(self, event: Any) -> None:
@@ -231,7 +246,9 @@ class _Reader:
         opened = "".join(near if context is None else _around(self.text, context))
         message, advice, at_context = _explain_syntax(problem, str(error.context or ""), near, opened)
         line = (context if at_context and context is not None else mark).line + 1
-        if not any(map(str.strip, near)) and line == mark.line + 1:  # the end of the file says little: name the last line
+        if (
+            not any(map(str.strip, near)) and line == mark.line + 1
+        ):  # the end of the file says little: name the last line
             line = min(line, self.text.rstrip().count("\n") + 1)
         return Fault(
             message=message, path=path_text(self._path(), self.root), line=line, code="syntax", advice=advice
