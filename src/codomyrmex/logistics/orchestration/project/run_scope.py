@@ -9,7 +9,7 @@ items of a fan-out read the same few values again and again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from codomyrmex.exceptions import StoreCorrupt
 from codomyrmex.logistics.orchestration.project.expressions import EvaluationError, MissingValue
@@ -17,8 +17,18 @@ from codomyrmex.logistics.orchestration.project.run_state import COMPLETED, RunS
 from codomyrmex.logistics.orchestration.project.states import STATUSES
 from codomyrmex.logistics.orchestration.project.values import decode_tree
 
-if TYPE_CHECKING:
-    from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+class Overlay(Protocol):
+    """What a plan that lies over a run says instead of it."""
+
+    errors: dict[int, dict[str, Any]]
+    groups: dict[int, tuple[int, list[Any]]]
+
+    def state_of(self, position: int) -> int:
+        """The state code of a position."""
+
+    def output_of(self, position: int) -> bytes | None:
+        """The encoded output of a completed position."""
+
 
 DECODED_KEPT = 64
 """How many decoded outputs a run keeps at a time."""
@@ -30,7 +40,7 @@ class RunScope:
     __slots__ = ("_plan", "_run", "index", "item")
 
     def __init__(
-        self, run: RunState, plan: RunPlan | None = None, *, item: object = None, index: int | None = None
+        self, run: RunState, plan: Overlay | None = None, *, item: object = None, index: int | None = None
     ) -> None:
         self._run = run
         self._plan = plan
