@@ -26,6 +26,8 @@ from run_audit import engine_tokens, journal_faults, left_over, opened, started_
 
 SCRIPT = Path(__file__).with_name("engine_script.py")
 RUN_LIMIT_S = 120.0
+START_S = 0.3
+"""About how long a process takes until its engine is open."""
 FINISHED = "SELECT count(*) FROM task WHERE state = 'completed'"
 
 
@@ -36,6 +38,10 @@ class Outcome:
     kills: int = 0
     early: int = 0
     """Kills before the run was stored."""
+    workers: int = 0
+    """Kills of supervisors and runners, each of which may cost the attempt of its worker."""
+    duration_s: float = 0.0
+    """From the start of the run to its end."""
     repeats: int = 0
     tasks: int = 0
     status: str = ""
@@ -63,16 +69,16 @@ class CrashCourse:
     def perform(self, kills: int) -> Outcome:
         """Kills `kills` engines while the run is unfinished (fewer if it ends too early), then lets it end."""
         outcome = Outcome()
+        struck = True
         for _ in range(kills):
-            engine = self._start()
-            struck = self._strike(engine)
+            struck = self._strike(self._start(), outcome)
             if not struck:
                 break
             if self._status() == "":
                 outcome.early += 1
             elif self._status() in ("pending", "running"):
                 outcome.kills += 1
-        if self._status() in ("", "pending", "running"):
+        if struck or self._status() in ("", "pending", "running"):
             self._finish(self._start(), outcome)
         self._read(outcome)
         return outcome
@@ -95,18 +101,18 @@ class CrashCourse:
         """What the present engine writes to both streams."""
         return self.state.with_suffix(".out")
 
-    def _strike(self, engine: subprocess.Popen[bytes]) -> bool:
+    def _strike(self, engine: subprocess.Popen[bytes], outcome: Outcome) -> bool:
         """Waits for the moment and kills; False when the engine was faster."""
         if self.chance.random() < 0.5:
             self._wait_for_results(engine, self.chance.randint(1, max(1, self.tasks - 2)))
         else:
-            _pause(engine, self.chance.uniform(0.0, self.duration_s))
+            _pause(engine, self.chance.uniform(0.0, START_S + self.duration_s))
         _pause(engine, self.chance.uniform(0.0, 0.01))
         if engine.poll() is None:
-            self._kill(engine)
+            self._kill(engine, outcome)
         return engine.wait() == -signal.SIGKILL
 
-    def _kill(self, engine: subprocess.Popen[bytes]) -> None:
+    def _kill(self, engine: subprocess.Popen[bytes], outcome: Outcome) -> None:
         victim = self.chance.choice(self.victims)
         if victim != "engine":
             tree = parents()
@@ -115,6 +121,7 @@ class CrashCourse:
                 level = [pid for pid, parent in tree.items() if parent in level and _is_worker(pid)]
             for pid in level:
                 _kill(pid)
+            outcome.workers += len(level)
             _pause(engine, self.chance.choice((0.0, 0.0, 0.003, 0.03)))
         _kill(engine.pid)
 
@@ -163,6 +170,7 @@ class CrashCourse:
             tokens = engine_tokens(database)
             run = reader.run(reader.find("@last"))
             outcome.status, outcome.outputs, outcome.tasks = run.status, run.outputs, run.tasks.total
+            outcome.duration_s = run.duration_s or 0.0
             outcome.results = dict(reader.results(run.execution_id))
             outcome.events = list(reader.events(run.execution_id))
             if len(reader.runs()[0]) != 1:
@@ -171,8 +179,11 @@ class CrashCourse:
         outcome.faults += [f"left over: {process}" for process in left_over(tokens)]
         outcome.repeats = started_again(outcome.events)
         slots = len(os.sched_getaffinity(0))
-        if outcome.repeats > slots * outcome.kills:
-            outcome.faults.append(f"{outcome.repeats} attempts repeated after {outcome.kills} kills on {slots} slots")
+        if outcome.repeats > slots * outcome.kills + outcome.workers:
+            outcome.faults.append(
+                f"{outcome.repeats} attempts repeated on {slots} slots, after {outcome.kills} kills of engines "
+                f"and {outcome.workers} of workers"
+            )
         if outcome.status != "completed":
             outcome.faults.append(f"the run is {outcome.status}: {run.error}")
 

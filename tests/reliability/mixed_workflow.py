@@ -84,7 +84,7 @@ def write_mixed_workflow(folder: Path, *, steps: int, interpreter: str) -> Mixed
         parents = chance.sample(near, min(len(near), chance.randint(1, 3))) if number >= 4 else []
         made.parents[name] = parents
         made.values[name] = (sum(made.values[parent] for parent in parents) * 31 + number) % MODULUS
-        daemon = number % DAEMON_EVERY == DAEMON_EVERY // 2
+        daemon = number % DAEMON_EVERY == 13
         duration_s = 0.15 if daemon else chance.choice((0.0, 0.0, 0.005, 0.02))
         inputs = [_reference(names, parent) for parent in parents]
         documents.append(

@@ -35,7 +35,8 @@ DOCUMENT: dict[str, Any] = {
         ("boolean", "yes", True), ("boolean", "False", False), ("boolean", True, True), ("boolean", 0, False),
         ("list", '["a", 1]', ["a", 1]), ("list", ("a", 1), ["a", 1]), ("list", [], []),
         ("object", '{"a": 1}', {"a": 1}), ("object", {"a": 1}, {"a": 1}),
-        ("path", "data", Path("/here/data")), ("path", "/data", Path("/data")), ("path", Path("x"), Path("/here/x")),
+        ("path", "data", Path("/here/data")), ("path", "/data", Path("/data")),
+        ("path", Path("x"), Path("/here/x")),
         ("date", "2026-03-31", date(2026, 3, 31)), ("date", date(2026, 3, 31), date(2026, 3, 31)),
     ],
 )  # fmt: skip
@@ -50,9 +51,11 @@ def test_values_of_every_type(kind: str, given: Any, value: Any) -> None:
     ("kind", "given"),
     [
         ("string", ["a"]), ("string", None), ("integer", "three"), ("integer", 3.5), ("integer", True),
-        ("integer", "9" * 5000), ("number", "nan"), ("number", "fast"), ("number", True), ("boolean", "maybe"),
+        ("integer", "9" * 5000),
+        ("number", "nan"), ("number", "fast"), ("number", True), ("boolean", "maybe"),
         ("boolean", 2), ("boolean", 0.5), ("list", "a, b"), ("list", '{"a": 1}'), ("object", "[1]"),
-        ("object", "{" * 5000), ("path", ""), ("path", 3), ("path", "a\0b"), ("date", "31.03.2026"), ("date", 20260331),
+        ("object", "{" * 5000), ("path", ""), ("path", 3), ("path", "a\0b"),
+        ("date", "31.03.2026"), ("date", 20260331),
     ],
 )  # fmt: skip
 def test_what_a_type_cannot_read(kind: str, given: Any) -> None:

@@ -120,10 +120,15 @@ def test_an_output_cannot_be_looped_over() -> None:
         list(Workflow("w").step(list_files, root=".").output)
 
 
-def test_faults_are_raised_when_the_block_ends() -> None:
-    with pytest.raises(ValidationError) as caught, Workflow("my workflow") as workflow:
+def build_with_faults() -> None:
+    with Workflow("my workflow") as workflow:
         workflow.step(list_files, root=[1, {"a": object()}])
         workflow.step(parse, path="x").options(name="list_files", retry="twice", timeout=-1)
+
+
+def test_faults_are_raised_when_the_block_ends() -> None:
+    with pytest.raises(ValidationError) as caught:
+        build_with_faults()
 
     assert [fault.code for fault in caught.value.faults] == [
         "wrong_value",

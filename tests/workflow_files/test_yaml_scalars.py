@@ -1,4 +1,4 @@
-"""What a plain word of YAML means: the 1.2 core schema, and text where a number would not come back the same."""
+"""What a plain word of YAML means: the 1.2 core schema, but text where a number would come back changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def test_words_that_are_values(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "no", "yes", "on", "off", "NO", "12:30", "2026-03-31", "1.10", "0755", "1_000", "1e3", "+1", "0x1F", "0o17",
+        "no", "yes", "on", "off", "NO", "12:30", "2026-03-31", "1.10", "0755", "1_000", "1e3", "+1", "0x1F",
+        "0o17",
         ".5", "5.", ".inf", "-.inf", ".nan", "nan", "inf", "-0", "1.2.3", "٣", "1e999", "--1", "9" * 5000,
     ],
 )  # fmt: skip
@@ -38,7 +39,7 @@ def test_words_that_stay_text(text: str) -> None:
 
 @given(st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_written_by_python_is_that_number(number: float) -> None:
-    assert repr(scalar(repr(number))) == (repr(number) if "e+" not in repr(number) else repr(number))
+    assert repr(scalar(repr(number))) == repr(number)
 
 
 @given(st.text(st.sampled_from("0123456789-+.eE_xo:"), min_size=1, max_size=12))

@@ -86,6 +86,11 @@ class Command(click.Command):
         """Its own parameters, then the global ones that it does not define itself."""
         return _with_global(super().get_params(ctx))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Takes hold of stdout and stderr before anything in the command can put others in their place."""
+        _ = invocation_of(ctx).output
+        return super().invoke(ctx)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own options; one line stands for the global ones."""
         _write_options(self, ctx, formatter, "Options")

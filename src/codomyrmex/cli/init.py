@@ -11,7 +11,8 @@ from codomyrmex.cli.command_line import Command
 from codomyrmex.cli.invocation import Invocation, pass_invocation
 from codomyrmex.exceptions import Conflict
 
-_FILES = ("codomyrmex.yaml", "actions.py")
+# What is written, and the file of `first_workflow` that it is a copy of.
+_FILES = {"codomyrmex.yaml": "codomyrmex.yaml", "actions.py": "actions.py.j2"}
 
 
 @click.command(cls=Command)
@@ -28,15 +29,13 @@ def init(invocation: Invocation, folder: str) -> None:
     if taken:
         raise Conflict(
             f"{' and '.join(taken)} {'are' if len(taken) > 1 else 'is'} there already in {target}",
-            hint="codomyrmex run runs it"
-            if taken[0] == _FILES[0]
-            else "codomyrmex init DIR writes elsewhere",
+            hint="codomyrmex init DIR writes into another folder",
         )
     target.mkdir(parents=True, exist_ok=True)
     templates = Path(__file__).with_name("first_workflow")
-    for name in _FILES:
-        (target / name).write_text((templates / name).read_text(encoding="utf-8"), encoding="utf-8")
-    following = [invocation.command(invocation.workspace(target / _FILES[0]), "run")]
+    for name, template in _FILES.items():
+        (target / name).write_text((templates / template).read_text(encoding="utf-8"), encoding="utf-8")
+    following = [invocation.command(invocation.workspace(target / "codomyrmex.yaml"), "run")]
     if target != invocation.started_in:
         following = [shlex.join(["cd", str(target)]), "codomyrmex run"]
     created = [str(target / name) for name in _FILES]

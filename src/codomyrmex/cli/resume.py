@@ -41,7 +41,7 @@ def resume(invocation: Invocation, run: str | None, everything: bool) -> int:
         raise click.UsageError(f"{len(wanted)} runs wait to be resumed: {names}; name one, or say --all")
     if not wanted:
         _end_what_is_left(invocation, workspace)
-        invocation.output.answer({"runs": []}, [])
+        invocation.output.answer({"runs": [], "next_cursor": None, "total": 0}, [])
         invocation.output.note("nothing to resume")
         return 0
     if len(wanted) == 1 and wanted[0].status == "completed":

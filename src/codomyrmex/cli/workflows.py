@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from codomyrmex.cli.workflow_search import (
     finder_of,
     named_file,
 )
+from codomyrmex.logistics.orchestration.project.definition_finder import FoundDefinition
 from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition
 
 _FACTS = {
@@ -45,27 +47,12 @@ def list_workflows(invocation: Invocation) -> None:
     """
     workspace = invocation.workspace()
     finder = finder_of(workspace, invocation.settings(workspace))
-    rows: list[Row] = []
-    data = []
-    for found in finder.all():
-        document = found.loaded.document if found.loaded is not None else {}
-        steps, about, file = (
-            len(document.get("steps", ())),
-            document.get("description", ""),
-            finder.shown(found.file),
-        )
-        faults = [fault.to_dict() for fault in found.faults]
-        data.append(
-            {
-                "name": found.name,
-                "file": str(found.file),
-                "steps": steps,
-                "description": about,
-                "faults": faults,
-            }
-        )
-        trouble = Cell(count_text(len(faults), "fault"), "red") if faults else Cell(about, "dim")
-        rows.append([found.name, str(steps) if not faults else "", str(file), trouble])
+    found = finder.all()
+    rows: list[Row] = [
+        [each["name"], str(each["steps"] or ""), str(finder.shown(Path(each["file"]))), _about_cell(each)]
+        for each in map(_listed, found)
+    ]
+    data = {"workflows": [_listed(each) for each in found], "next_cursor": None, "total": len(found)}
     columns = [
         Column("WORKFLOW"),
         Column("STEPS", right=True),
@@ -73,10 +60,8 @@ def list_workflows(invocation: Invocation) -> None:
         Column("ABOUT", shrink_to=12),
     ]
     output = invocation.output
-    output.answer(
-        {"workflows": data, "next_cursor": None, "total": len(data)}, table_lines(output.out, columns, rows)
-    )
-    if not data:
+    output.answer(data, table_lines(output.out, columns, rows) if rows else [])
+    if not found:
         output.note(f"no workflow files in {workspace.root}; codomyrmex init makes one")
 
 
@@ -211,6 +196,22 @@ def fault_lines(terminal: Terminal, name: str, faults: Sequence[Any]) -> list[st
         return [f"{terminal.paint(mark, 'green')} {name}"]
     mark = "✗" if terminal.unicode else "faults in"
     return [f"{terminal.paint(mark, 'bold red')} {name}", *(f"  {fault}" for fault in faults)]
+
+
+def _listed(found: FoundDefinition) -> dict[str, Any]:
+    document = found.loaded.document if found.loaded is not None else {}
+    return {
+        "name": found.name,
+        "file": str(found.file),
+        "steps": len(document.get("steps", ())),
+        "description": document.get("description", ""),
+        "faults": [fault.to_dict() for fault in found.faults],
+    }
+
+
+def _about_cell(listed: Mapping[str, Any]) -> Cell:
+    faults = len(listed["faults"])
+    return Cell(count_text(faults, "fault"), "red") if faults else Cell(listed["description"], "dim")
 
 
 def _step_row(step: Mapping[str, Any]) -> Row:

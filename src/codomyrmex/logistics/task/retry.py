@@ -32,7 +32,10 @@ class RetryPolicy:
 
     def delay_after(self, retries: int, fraction: float) -> float:
         """Seconds before the next attempt, `retries` having been made; `fraction` in [0, 1) is the jitter."""
-        delay = min(self.max_delay_s, self.delay_s * self.backoff ** min(retries, 1000))
+        try:
+            delay = min(self.max_delay_s, self.delay_s * self.backoff ** min(retries, 1000))
+        except OverflowError:
+            delay = self.max_delay_s if self.delay_s else 0.0
         return delay * (0.5 + fraction / 2) if self.jitter else delay
 
 

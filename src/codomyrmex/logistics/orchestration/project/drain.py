@@ -185,14 +185,16 @@ class Drain:
         with self._lock:
             return read()
 
+    def holds_up(self, chunk: Chunk) -> bool:
+        """True when others could begin what stands behind the attempt that this chunk is at."""
+        return bool(chunk.entries) or (bool(chunk.lane.heap) and _quick_s(chunk.run) is not None)
+
     def recall(self, chunks: Iterable[Chunk]) -> bool:
-        """Takes back what has not begun from `chunks`; True when there was anything."""
+        """Takes back what has not begun from `chunks`; True when there were any."""
         found = False
         for chunk in chunks:
-            entries = _unbegun(chunk)
-            if entries:
-                self.post(Recall(chunk, entries))
-                found = True
+            self.post(Recall(chunk, _unbegun(chunk), chunk.now_running))
+            found = True
         return found
 
     # -- plan ------------------------------------------------------------------------------------
@@ -218,26 +220,27 @@ class Drain:
 
     def _plan_other(self, batch: Batch, news: Recall | Submission | Adoption | StopAsked | Due) -> None:
         if isinstance(news, Recall):
-            if self.runs.get(news.chunk.run.number) is news.chunk.run:
-                plan = batch.plan_for(news.chunk.run)
+            run = news.chunk.run
+            if self.runs.get(run.number) is run:
+                plan = batch.plan_for(run)
                 for position, number in news.entries:
                     plan.give_back(position, number, "recalled")
-                    spec = news.chunk.run.workflow.spec_of[news.chunk.run.step_of(position)]
-                    news.chunk.run.typical_s[spec] = QUICK_S  # not known to be quick any more
+                if news.at is not None:
+                    run.typical_s[run.workflow.spec_of[run.step_of(news.at[0])]] = QUICK_S  # it is not so quick
             batch.closed[news.chunk] = batch.closed.get(news.chunk, 0) + len(news.entries)
         elif isinstance(news, Submission):
             batch.submissions.append(news)
         elif isinstance(news, Adoption):
             self._plan_adoption(batch, news)
         else:
-            run = self.runs.get(news.run_number)
-            if run is None:
+            found = self.runs.get(news.run_number)
+            if found is None:
                 return  # ended, or not taken up yet: what is asked of it stays open and is read again
             if isinstance(news, StopAsked):
                 batch.intents.extend(news.intents)
-                batch.plan_for(run).stop("cancelled", news.intent)
+                batch.plan_for(found).stop("cancelled", news.intent)
             else:
-                batch.plan_for(run).due(news.position)
+                batch.plan_for(found).due(news.position)
 
     def _plan_adoption(self, batch: Batch, news: Adoption) -> None:
         run = news.run

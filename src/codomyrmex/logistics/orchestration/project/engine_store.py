@@ -18,8 +18,10 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
+from weakref import WeakSet
 
 from codomyrmex.logistics.storage.database import Database, Transaction
 from codomyrmex.logistics.task.lease import LEASE_S, Holder, is_dead
@@ -68,13 +70,34 @@ class EngineLock:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _install_fork_hook()
+        _held.add(self)
 
     def release(self) -> None:
         """Lets go of the lock and removes the file; idempotent."""
         if self._file >= 0:
             self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = -1
+            self.leave_to_parent()
+
+    def leave_to_parent(self) -> None:
+        """Closes this process's handle; the lock itself stays with whoever shares it."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+
+_held: WeakSet[EngineLock] = WeakSet()
+
+
+@cache
+def _install_fork_hook() -> None:
+    # A child made by fork() shares the lock and would keep a dead engine alive in the eyes of others.
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
+
+
+def _leave_all_to_parent() -> None:
+    for lock in list(_held):
+        lock.leave_to_parent()
 
 
 def boot_id() -> str:

@@ -53,10 +53,11 @@ class Arrival:
 
 @dataclass(slots=True)
 class Recall:
-    """Attempts that were taken back from a chunk before they began."""
+    """Attempts that were taken back from a chunk before they began; `at` is the one it was working on."""
 
     chunk: Chunk
     entries: list[Entry]
+    at: Entry | None = None
 
 
 @dataclass(slots=True)

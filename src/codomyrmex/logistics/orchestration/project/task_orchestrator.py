@@ -240,7 +240,9 @@ class TaskOrchestrator:
         if not self._barrier_set:
             self._barrier_set = True
             self.timekeeper.call_in(BARRIER_S, self._barrier)
-        if not self._watching_slots and any(chunk.open > 1 for chunk in self._drain.chunks):
+        if not self._watching_slots and any(
+            chunk.open > 1 or self._drain.holds_up(chunk) for chunk in self._drain.chunks
+        ):
             self._watching_slots = True
             self.timekeeper.call_in(HELD_S, self._watch_slots)
 
@@ -307,13 +309,12 @@ class TaskOrchestrator:
     def _watch_slots(self) -> None:
         """Records outcomes that lie while a slot works on, and spreads what a stuck slot was given."""
         now_s = self._clock.monotonic_s()
-        long = [chunk for chunk in list(self._drain.chunks) if chunk.entries]
-        stuck = [chunk for chunk in long if chunk.begun_s and now_s - chunk.begun_s > STUCK_S]
-        if self._drain.recall(stuck) or (self._drain.has_news and stuck):
+        late = [chunk for chunk in list(self._drain.chunks) if chunk.begun_s and now_s - chunk.begun_s > STUCK_S]
+        if self._drain.recall(chunk for chunk in late if self._drain.holds_up(chunk)):
             self._drain.drain()
         elif self._drain.has_news and any(chunk.begun_s and now_s - chunk.begun_s > HELD_S for chunk in self._drain.chunks):
             self._drain.drain()
-        if any(chunk.open > 1 for chunk in list(self._drain.chunks)):
+        if any(chunk.open > 1 or self._drain.holds_up(chunk) for chunk in list(self._drain.chunks)):
             self.timekeeper.call_in(HELD_S, self._watch_slots)
         else:
             self._watching_slots = False

@@ -71,18 +71,21 @@ class WorkflowStep:
 
     def to_dict(self) -> dict[str, Any]:
         """The step as a workflow file has it: what equals its default is left out."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "function"}
-        return {
-            name: value
-            for name, value in values.items()
-            if name in ("name", "module", "action") or not (value is None or value == _FIELD_DEFAULTS[name])
-        }
+        found = {"name": self.name, "module": self.module, "action": self.action}
+        for name, default in _OPTION_DEFAULTS:
+            value = getattr(self, name)
+            if value is not None and value != default:
+                found[name] = value
+        return found
 
 
 _FIELD_DEFAULTS = {
     each.name: each.default_factory() if callable(each.default_factory) else each.default
     for each in fields(WorkflowStep)
 }
+_OPTION_DEFAULTS = tuple(
+    (name, default) for name, default in _FIELD_DEFAULTS.items() if name not in ("name", "module", "action", "function")
+)
 
 
 class Reference:

@@ -39,7 +39,7 @@ from codomyrmex.logistics.orchestration.project.workflow_faults import (
     nearest,
 )
 from codomyrmex.logistics.orchestration.project.workflow_parameters import check_declaration, describe
-from codomyrmex.logistics.orchestration.project.workflow_schema import schema
+from codomyrmex.logistics.orchestration.project.workflow_schema import MAX_STEPS, schema
 from codomyrmex.logistics.orchestration.project.workflow_words import LATER_STEP_KINDS, STEP_WORDS
 
 MAX_FAULTS = 100
@@ -143,34 +143,60 @@ def _value_trees(document: Document) -> Iterator[tuple[dict[str, Any], str, Path
 
 
 @cache
-def _validator() -> Any:
+def _validator(name: str | None) -> Any:
+    """The validator of a whole workflow, or of one of its definitions."""
     import jsonschema_rs
 
-    return jsonschema_rs.Draft202012Validator(schema())
+    whole = schema()
+    part = whole if name is None else {"$ref": f"#/$defs/{name}", "$defs": whole["$defs"]}
+    return jsonschema_rs.Draft202012Validator(part)
 
 
 def _schema_faults(tree: Any) -> tuple[list[Placed], int]:
-    """The first faults that the schema finds, and the number of those that are not explained any more."""
+    """The first faults that the schema finds, and about how many there are beside."""
     if not isinstance(tree, dict):
         message = "a workflow file holds a mapping with `name` and `steps`"
         found = fault((), tree, message, value=tree, code="wrong_type", advice=_on_no_mapping(tree))
         return [((), found)], 0
-    validator = _validator()
+    try:
+        if _validator(None).is_valid(tree):
+            return [], 0
+        return _explained_faults(tree)
+    except ValueError:  # only from a workflow made in Python: the validator reads nothing but JSON
+        return _foreign_faults(tree), 0
+
+
+def _explained_faults(tree: dict[str, Any]) -> tuple[list[Placed], int]:
+    """The steps are looked at one by one: the validator makes a costly object of each error at once."""
     faults: dict[tuple[Path, str], Placed] = {}
     more = 0
-    try:
-        if validator.is_valid(tree):
-            return [], 0
-        errors = validator.iter_errors(tree)
-        for error in errors:
+
+    def collect(validator: Any, value: Any, place: Path) -> None:
+        nonlocal more
+        for error in validator.iter_errors(value):
             more += max(0, _count(error) - MAX_FAULTS)
-            for path, found in explain(error, tree, schema(), limit=MAX_FAULTS):
+            for path, found in explain(error, place, tree, schema(), limit=MAX_FAULTS):
                 faults.setdefault((path, found.code), (path, found))
-            if len(faults) >= MAX_FAULTS:
-                break
-        return list(faults.values()), more + sum(map(_count, errors))
-    except ValueError:  # only from a workflow made in Python: the validator reads nothing but JSON
-        return [*faults.values(), *_foreign_faults(tree)], 0
+
+    steps = tree.get("steps")
+    one_by_one = isinstance(steps, list) and 0 < len(steps) <= MAX_STEPS
+    whole = {**tree, "steps": [_GOOD_STEP]} if one_by_one else tree
+    if isinstance(steps, list) and len(steps) > MAX_STEPS:
+        message = f"a workflow has at most {MAX_STEPS:,} steps, this one has {len(steps):,}"
+        return [(("steps",), fault(("steps",), tree, message, code="too_many"))], 0
+    collect(_validator(None), whole, ())
+    validator = _validator("step")
+    for number, step in enumerate(steps if one_by_one and steps else ()):
+        if validator.is_valid(step):
+            continue
+        if len(faults) < MAX_FAULTS:
+            collect(validator, step, ("steps", number))
+        else:
+            more += 1
+    return list(faults.values()), more
+
+
+_GOOD_STEP = {"name": "a", "run": "true"}
 
 
 def _count(error: Any) -> int:
@@ -230,7 +256,7 @@ def _meaning_faults(tree: dict[str, Any]) -> Iterator[Placed]:
     if isinstance(defaults, dict):
         yield from _shared_faults(("defaults",), defaults, tree)
     steps = tree.get("steps")
-    if not isinstance(steps, list):
+    if not isinstance(steps, list) or len(steps) > MAX_STEPS:
         return
     first_of: dict[str, int] = {}
     for number, step in enumerate(steps):

@@ -61,9 +61,14 @@ def path_text(path: Path, tree: Any = None) -> str:
     return text if shown is path else f"{text}..."
 
 
-def explain(error: Any, tree: Any, root_schema: Mapping[str, Any], *, limit: int) -> list[Placed]:
-    """The faults that one schema error stands for: an error of unknown keys for one each, `limit` at most."""
-    path: Path = tuple(error.instance_path)
+def explain(
+    error: Any, place: Path, tree: Any, root_schema: Mapping[str, Any], *, limit: int
+) -> list[Placed]:
+    """The faults that one schema error stands for: an error of unknown keys for one each, `limit` at most.
+
+    `place` is where in the tree the value stands that was checked.
+    """
+    path: Path = (*place, *error.instance_path)
     keyword: str = error.kind.name
     if keyword in ("oneOf", "anyOf"):
         return []  # told in better words by workflow_check
@@ -109,7 +114,8 @@ def _unknown_key(path: Path, key: str, known: tuple[str, ...], tree: Any) -> Fau
     advice = _belongs_elsewhere(path, key)
     if advice is not None:
         return fault(place, tree, f"unknown key {key[:80]!r}", code="unknown_key", advice=advice)
-    close = _words_for(path).get(key.lower()) or nearest(key, known)
+    absent = [name for name in known if name not in at(tree, path)]
+    close = _words_for(path).get(key.lower()) or nearest(key, absent)
     shown = tuple(name for name in known if name not in ("max_retries", "retry_count"))
     if close is not None and len(shown) < 12:
         advice = f"allowed: {', '.join(shown)}"
@@ -205,7 +211,7 @@ def _wrong_key_name(path: Path, name: str, rule: Mapping[str, Any], tree: Any) -
 
 def clean_name(name: str, *, dots: bool = True) -> str | None:
     """The name with what is not allowed in it replaced, or None when nothing is left."""
-    plain = normalize("NFKD", name)
+    plain = normalize("NFKD", name[:300])
     plain = "".join(character for character in plain if not combining(character))
     clean = re.sub(r"[^A-Za-z0-9_.-]+" if dots else r"[^A-Za-z0-9_]+", "_", plain).strip("_")[:127]
     if clean and not re.match(r"[A-Za-z_]", clean):
@@ -225,9 +231,8 @@ def _wrong_value(path: Path, value: Any, keyword: str, rule: Mapping[str, Any], 
     elif key == "name" or (key in ("needs", "dependencies") and isinstance(value, str)):
         close = clean_name(text) if isinstance(value, (str, int, float)) else None
         advice = None
-    if key == "steps" and keyword in ("minItems", "maxItems"):
-        most = f"a workflow has at most {rule['maxItems']:,} steps"
-        message = "a workflow has at least one step" if keyword == "minItems" else most
+    if key == "steps" and keyword == "minItems":
+        message = "a workflow has at least one step"
     code = "wrong_type" if keyword == "type" else "wrong_value"
     return fault(path, tree, message, value=value, code=code, nearest=close, advice=advice)
 

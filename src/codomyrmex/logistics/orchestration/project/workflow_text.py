@@ -21,6 +21,7 @@ from codomyrmex.logistics.orchestration.project.workflow_faults import Path, pat
 
 MAX_DEPTH = 32
 MAX_DOUBLED = 20
+MAX_TOML_DOTS_SQUARED = 200_000_000
 MAX_VALUES = 2_000_000
 _JSON_SKIP = re.compile(r"[ \t\n\r:]*")
 _JSON_CONSTANT = re.compile(r"(?<=[\[:,\s])(?:NaN|-?Infinity)(?=[\],}\s])|\d{4300}")
@@ -211,6 +212,11 @@ def _json_positions(text: str) -> Iterator[tuple[Path, int]]:
 def read_toml(text: str) -> Parsed:
     """The tree of a TOML text; its dates and times become ISO text."""
     import tomllib
+
+    # The library takes time that grows with the square of the parts of a dotted name.
+    dots = (line.count(".") for line in text.splitlines())
+    if sum(count * count for count in dots if count > 50) > MAX_TOML_DOTS_SQUARED:
+        raise UnreadableText([Fault(message="a line has thousands of dots", code="too_big")])
 
     try:
         tree = tomllib.loads(text)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from codomyrmex.current_task import CurrentTask
 
 
+SPIN_US = int(os.environ.get("SPIN_US", "0"))
+
+
 class _Retire(BaseException):
     """SIGTERM came while nothing ran."""
 
@@ -45,6 +48,10 @@ class Runner:
         self._cells = shared.cells
         self._wake = wake
         self._reader = frames.FrameReader(connection)
+        import select
+        self._quick = False
+        self._poll = select.poll()
+        self._poll.register(connection, 1)
         self._sending = _thread.allocate_lock()  # notes may come from the action's own threads
         self._spool_base: str = options["spool"]
         self._generation = 0
@@ -62,9 +69,14 @@ class Runner:
             self._prepare_streams()
             self._answer({"kind": "ready", "pid": os.getpid(), "python": list(sys.version_info[:3])})
             while True:
+                if SPIN_US and self._quick:
+                    end = time.monotonic_ns() + SPIN_US*1000
+                    while not self._poll.poll(0) and time.monotonic_ns() < end:
+                        os.sched_yield()
                 frame = self._reader.read()
                 if frame is None:
                     break
+                self._quick = True
                 self._handle(json.loads(frame[0]), frame[1])
         except (_Retire, self._current.TaskCancelled):
             status = 128 + signal.SIGTERM
