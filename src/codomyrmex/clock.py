@@ -1,8 +1,9 @@
 """The clock port: the one way anything above this layer learns the time.
 
 Layer: just above `exceptions`. `SystemClock` is what engines use; `ManualClock` stands still until a
-test moves it; `VirtualClock` leaves out the time in which everybody only waits. Instants are integer microseconds since 1970 UTC (`now_us`), because the store keeps them
-so; intervals are measured on a clock that never jumps (`monotonic_s`).
+test moves it; `VirtualClock` leaves out the time in which everybody only waits. Instants are integer
+microseconds since 1970 UTC (`now_us`), because the store keeps them so; intervals are measured on a clock
+that never jumps (`monotonic_s`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Clock(Protocol):
         """Seconds on a clock that never goes back; only differences mean anything."""
 
     def skip(self, seconds: float) -> bool:
-        """Asked when nothing happens for so long: lets that time pass at once, or says no, as a real clock does."""
+        """Asked when nothing happens for so long: lets that time pass, or says no, like a real clock."""
 
 
 class SystemClock:

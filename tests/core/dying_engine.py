@@ -52,9 +52,13 @@ def drop(engine: OrchestrationEngine) -> None:
 
 
 def run_through_deaths(
-    state: Path, what: Any, deaths: Sequence[tuple[int, bool]], *, look: Callable[[FinishedRun], None] = lambda run: None
+    state: Path,
+    what: Any,
+    deaths: Sequence[tuple[int, bool]],
+    *,
+    look: Callable[[FinishedRun], None] = lambda run: None,
 ) -> FinishedRun:
-    """Runs `what` on engines that die at the n-th commit, after it took effect or before, one after the other.
+    """Runs `what` on engines that die at their n-th commit, after it took effect or before.
 
     The last one lives. `look` sees the run after each death.
     """

@@ -10,10 +10,11 @@ from itertools import groupby
 from typing import Any
 
 from hypothesis import strategies as st
+from reference_interpreter import Interpreter
 
 from codomyrmex.current_task import current_task
+from codomyrmex.logistics.orchestration.project.states import TriggerRule
 from codomyrmex.testing import FinishedRun
-from reference_interpreter import RULES, Interpreter
 
 Step = dict[str, Any]
 ERRORS: dict[str, type[Exception]] = {"ValueError": ValueError, "KeyError": KeyError}
@@ -30,7 +31,9 @@ def act(script: list[str], used: Any = None, item: Any = None) -> int:
     return 1 + total(used) + total(item)
 
 
-def expected(step: Step, _task: str, number: int, item: Any, output: Mapping[str, Any]) -> tuple[set[str] | None, Any]:
+def expected(
+    step: Step, _task: str, number: int, item: Any, output: Mapping[str, Any]
+) -> tuple[set[str] | None, Any]:
     """The same, for the interpreter."""
     if step["uses"] is not None and step["uses"] not in output:
         return set(), None  # its parameter cannot be resolved
@@ -64,8 +67,8 @@ def _step(draw: st.DrawFn, name: str, before: list[str], broken: bool) -> Step:
     earlier = st.sampled_from(before) if before else st.none()
     parents = set(draw(st.lists(earlier, max_size=3))) - {None}
     uses = draw(st.one_of(st.none(), earlier))
-    condition = draw(_conditions(earlier, broken) if before else st.just(("always", None, None)))
-    over = draw(_fan_outs(earlier if broken else st.none()))
+    condition = draw(_conditions(earlier) if before else st.just(("always", None, None)))
+    over = draw(_fan_outs(earlier, broken))
     parents |= {uses, condition[1], over[1] if over is not None and over[0] == "output" else None} - {None}
     return {
         "name": name,
@@ -73,7 +76,7 @@ def _step(draw: st.DrawFn, name: str, before: list[str], broken: bool) -> Step:
         "uses": uses,
         "condition": condition,
         "over": over,
-        "rule": draw(st.sampled_from(["all_success", "all_success", *RULES])),
+        "rule": draw(st.sampled_from(["all_success", "all_success", *(rule.value for rule in TriggerRule)])),
         "required": draw(st.sampled_from([True, True, False])),
         "priority": draw(st.sampled_from(["low", "normal", "high"])),
         "script": draw(SCRIPTS),
@@ -85,24 +88,22 @@ def _step(draw: st.DrawFn, name: str, before: list[str], broken: bool) -> Step:
     }
 
 
-def _conditions(earlier: st.SearchStrategy[Any], broken: bool) -> st.SearchStrategy[Any]:
+def _conditions(earlier: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     kinds = [
         st.just(("always", None, None)),
         st.just(("always", None, None)),
         st.tuples(st.just("status"), earlier, st.sampled_from(["completed", "failed", "skipped"])),
         st.tuples(st.just("output"), earlier, st.integers(1, 3)),
     ]
-    return st.one_of(*kinds, *([st.just(("broken", None, None))] if broken else []))
+    return st.one_of(*kinds)
 
 
-def _fan_outs(earlier: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def _fan_outs(earlier: st.SearchStrategy[Any], broken: bool) -> st.SearchStrategy[Any]:
     items = st.lists(st.fixed_dictionaries({"value": st.integers(0, 3), "script": SCRIPTS}), max_size=3)
-    return st.one_of(
-        st.none(),
-        st.none(),
-        st.tuples(st.just("items"), items),
-        earlier.map(lambda name: ("output", name) if name else None),
-    )
+    kinds = [st.none(), st.none(), st.tuples(st.just("items"), items)]
+    if broken:  # a condition that cannot be worked out, and a reference to what may be no list, or nothing
+        kinds += [st.just(("condition", None)), earlier.map(lambda name: ("output", name) if name else None)]
+    return st.one_of(*kinds)
 
 
 def document(chosen: Iterable[Step], **more: Any) -> dict[str, Any]:
@@ -128,11 +129,11 @@ def _entry(step: Step) -> dict[str, Any]:
     }
     if step["uses"] is not None:
         parameters["used"] = f"${{steps.{step['uses']}.output}}"
-    if kind == "broken":
-        entry["run_if"] = "len(parameters.number) > 0"
-    elif kind != "always":
+    if kind != "always":
         entry["run_if"] = f"steps.{parent}.{kind} == {wanted!r}"
-    if step["over"] is not None:
+    if step["over"] == ("condition", None):
+        entry["run_if"] = f"({entry.get('run_if', 'true')}) and len(parameters.number) > 0"
+    elif step["over"] is not None:
         kind, over = step["over"]
         entry["foreach"] = f"${{steps.{over}.output}}" if kind == "output" else over
         parameters["item"] = "${item}"
@@ -156,7 +157,9 @@ def moves(run: FinishedRun, fan_outs: set[str]) -> Iterable[list[tuple[str, str,
         yield found
 
 
-def check(run: FinishedRun, chosen: list[Step], *, fail_fast: bool = False, result: str | None = None) -> None:
+def check(
+    run: FinishedRun, chosen: list[Step], *, fail_fast: bool = False, result: str | None = None
+) -> None:
     """Compares a run with what the interpreter makes of it."""
     oracle = Interpreter(chosen, expected, fail_fast=fail_fast, result=result)
     for commit in moves(run, {step["name"] for step in chosen if step["over"] is not None}):
@@ -164,6 +167,8 @@ def check(run: FinishedRun, chosen: list[Step], *, fail_fast: bool = False, resu
     assert run.statuses() == {name: oracle.state[name] for name in run.tasks}
     assert len(run.tasks) == len(oracle.state)
     assert run.status.value == oracle.status
-    assert dict(run.results) == {step["name"]: oracle.output[step["name"]] for step in chosen if step["name"] in oracle.output}
+    assert dict(run.results) == {
+        step["name"]: oracle.output[step["name"]] for step in chosen if step["name"] in oracle.output
+    }
     if result is not None and oracle.status == "completed":
         assert run.outputs == {"result": oracle.output[result]}

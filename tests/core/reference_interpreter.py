@@ -5,12 +5,13 @@ everything else: what becomes ready, skipped, cancelled, expanded, tried again; 
 `act(step, task, number, item, output)` says what an attempt does: (names of its error or None, value).
 """
 
-TERMINAL = ("completed", "failed", "cancelled", "skipped")
+TERMINAL = {"completed", "failed", "cancelled", "skipped"}
 
 
 class Interpreter:
     def __init__(self, steps, act, *, fail_fast=False, result=None):
-        self.steps, self.act, self.fail_fast, self.result = {s["name"]: s for s in steps}, act, fail_fast, result
+        self.steps = {step["name"]: step for step in steps}
+        self.act, self.fail_fast, self.result = act, fail_fast, result
         self.state = dict.fromkeys(self.steps, "blocked")
         self.items, self.output, self.tries = {}, {}, {}
         self.stopped = self.failed = False
@@ -51,7 +52,7 @@ class Interpreter:
         self.failed |= step["required"]
         if step["required"] and self.fail_fast:
             self.stopped = True
-            begun = {name: state for name, state in self.state.items() if state in ("running", *TERMINAL)}
+            begun = {name: state for name, state in self.state.items() if state in TERMINAL | {"running"}}
             self.state = dict.fromkeys(self.state, "cancelled") | begun
 
     def settle(self):
@@ -59,51 +60,44 @@ class Interpreter:
         while before != self.state:
             before = dict(self.state)
             for name, step in self.steps.items():
-                if self.state[name] == "blocked" and all(self.state[p] in TERMINAL for p in step["parents"]):
-                    self.judge(name, step)
-                elif self.state[name] == "running" and step["over"]:
+                parents = [(self.state[parent], self.steps[parent]) for parent in step["parents"]]
+                if self.state[name] == "blocked" and all(state in TERMINAL for state, _ in parents):
+                    self.state[name] = self.verdict(step, parents)
+                if step["over"] and self.state[name] == "pending":
+                    self.expand(name, step)
+                elif step["over"] and self.state[name] == "running":
                     self.close_group(name, step)
 
-    def judge(self, name, step):
-        parents = [(self.state[p], self.steps[p]["required"]) for p in step["parents"]]
-        bad = [s for s, required in parents if s == "cancelled" or (s == "failed" and required)]
-        soft = [s for s, required in parents if s == "skipped" or (s == "failed" and not required)]
-        fired, good = ({s for s, _ in parents} & set(states) for states in (("failed", "cancelled"), ("completed",)))
-        if step["rule"] in ("all_success", "none_failed") and bad:
-            self.state[name] = "cancelled"
-        elif (soft, not good, not fired, 0, 0)[RULES.index(step["rule"])] or not self.condition(*step["condition"]):
-            self.state[name] = "skipped"
-        else:
-            self.state[name] = "pending"
-        if self.state[name] == "pending" and (step["condition"][0] == "broken" or step["over"]):
-            self.expand(name, step)
-
-    def condition(self, kind, parent, wanted):
-        return kind in ("always", "broken") or (self.state if kind == "status" else self.output).get(parent) == wanted
+    def verdict(self, step, parents):
+        good = [state for state, _ in parents if state == "completed"]
+        fired = [state for state, _ in parents if state in ("failed", "cancelled")]
+        allowed = [state for state, parent in parents if state == "failed" and not parent["required"]]
+        if step["rule"] in ("all_success", "none_failed") and len(fired) > len(allowed):
+            return "cancelled"
+        kind, name, wanted = step["condition"]
+        found = wanted if kind == "always" else (self.state if kind == "status" else self.output).get(name)
+        enough = {"all_success": len(good) == len(parents), "one_success": good, "one_failed": fired}
+        return "pending" if enough.get(step["rule"], True) and found == wanted else "skipped"
 
     def expand(self, name, step):
-        kind, over = step["over"] or ("", "")
+        kind, over = step["over"]
         items = self.output.get(over) if kind == "output" else over
-        if not isinstance(items, list) or step["condition"][0] == "broken":
+        if isinstance(items, list):
+            tasks = {f"{name}[{number}]": item for number, item in enumerate(items)}
+            self.items |= tasks
+            self.state |= {name: "running"} | dict.fromkeys(tasks, "pending")
+        else:
             self.fail(step, name)
-            return
-        self.items |= {f"{name}[{number}]": item for number, item in enumerate(items)}
-        self.state |= {name: "running"} | {f"{name}[{number}]": "pending" for number in range(len(items))}
 
     def close_group(self, name, step):
         tasks = [task for task in self.state if task.startswith(f"{name}[")]
         states = {self.state[task] for task in tasks}
-        if "failed" in states and states <= set(TERMINAL):
-            self.fail(step, name)
-        elif states <= set(TERMINAL):
-            self.state[name] = "cancelled" if "cancelled" in states else "completed"
-            if self.state[name] == "completed":
-                self.output[name] = [self.output[task] for task in tasks]
+        if states <= {"completed"}:
+            self.state[name], self.output[name] = "completed", [self.output[task] for task in tasks]
+        elif states <= TERMINAL:
+            self.fail(step, name) if "failed" in states else self.state.update({name: "cancelled"})
 
     @property
     def status(self):
         lacking = self.result is not None and self.result not in self.output
         return "failed" if self.failed or lacking else "completed"
-
-
-RULES = ("all_success", "one_success", "one_failed", "none_failed", "all_done")

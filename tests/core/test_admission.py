@@ -1,4 +1,4 @@
-"""Admission: what is given out never exceeds what there is, in the order that was promised, and can be undone."""
+"""Admission: what is given out never exceeds what there is, comes in order, and can be undone."""
 
 from __future__ import annotations
 
@@ -87,10 +87,9 @@ def test_a_small_request_passes_a_large_one_that_does_not_fit() -> None:
     assert admission.next_lane() is small
 
 
-STEPS = st.lists(
-    st.tuples(st.sampled_from(["offer", "take", "release"]), st.integers(0, 3), st.integers(0, 3), st.integers(1, 5)),
-    max_size=30,
-)
+WORDS = st.sampled_from(["offer", "take", "release"])
+MOVES = st.lists(st.tuples(WORDS, st.integers(0, 3), st.integers(0, 3), st.integers(1, 5)), max_size=30)
+Move = tuple[str, int, int, int]
 
 
 def picture(admission: Admission) -> Any:
@@ -103,7 +102,7 @@ def picture(admission: Admission) -> Any:
     return lanes, busy, chunks, admission.free.cpu_milli, admission.free.workers
 
 
-def play(admission: Admission, moves: list[tuple[str, int, int, int]], held: list[Lane], place: list[int]) -> None:
+def play(admission: Admission, moves: list[Move], held: list[Lane], place: list[int]) -> None:
     for what, number, rank, count in moves:
         lane = lane_of(admission, number // 2, cpu_milli=500 * (number % 3), run_cap=3)
         if what == "offer":
@@ -123,10 +122,8 @@ def play(admission: Admission, moves: list[tuple[str, int, int, int]], held: lis
         assert 0 <= admission.free.workers <= 4
 
 
-@given(before=STEPS, undone=STEPS)
-def test_a_rollback_undoes_everything_since_the_mark(
-    before: list[tuple[str, int, int, int]], undone: list[tuple[str, int, int, int]]
-) -> None:
+@given(before=MOVES, undone=MOVES)
+def test_a_rollback_undoes_everything_since_the_mark(before: list[Move], undone: list[Move]) -> None:
     admission = Admission(cpu_milli=2000, max_workers=4)
     held: list[Lane] = []
     place = [0]

@@ -1,48 +1,20 @@
-"""The n-th commit fails, for n = 1, 2, 3 ... until none does: the run ends right, or goes on in a new engine."""
+"""The n-th commit fails, for n = 1, 2, 3 ...: the run ends right, or goes on in a new engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from small_workflow import ATTEMPTS, WORKFLOW, check, finish
 
 from codomyrmex.clock import VirtualClock
 from codomyrmex.exceptions import StoreBusy, StoreError, StoreFull, StoreIOError
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
-from codomyrmex.testing import FaultyDatabase, FinishedRun, run_workflow
+from codomyrmex.testing import FaultyDatabase, run_workflow
 
 FAULTS = [(error, after) for error in (StoreBusy, StoreFull, StoreIOError) for after in (False, True)]
-
-
-def step(name: str, script: list[str], *parents: str, **more: Any) -> dict[str, Any]:
-    retry = {"max_attempts": 3, "delay_s": 1}
-    parameters = {"script": script, **more.pop("parameters", {})}
-    head = {"name": name, "module": "random_workflows", "action": "act", "dependencies": list(parents)}
-    return {**head, "parameters": parameters, "retry": retry, **more}
-
-
-STEPS = [
-    step("a", ["ok"]),
-    step("b", ["ValueError", "ok"], "a", parameters={"used": "${steps.a.output}"}),
-    step("c", ["ok"], "b", foreach=[1, 2, 3], parameters={"item": "${item}"}),
-    step("d", ["KeyError"], "b", required=False),
-    step("e", ["ok"], "d", trigger_rule="one_failed"),
-    step("f", ["ok"], "c", parameters={"used": "${steps.c.output}"}),
-    step("g", ["ok"], "a", run_if="steps.a.output > 99"),
-]
-WORKFLOW = {"codomyrmex": 1, "name": "small", "isolation": "thread", "steps": STEPS, "outputs": {"f": "${steps.f.output}"}}
-ATTEMPTS = {"a": 1, "b": 2, "c": 3, "d": 3, "e": 1, "f": 1}
-
-
-def check(run: FinishedRun) -> None:
-    assert run.outputs == {"f": 1 + (2 + 3 + 4)}
-    assert run.statuses() == {
-        "a": "completed", "b": "completed", "c": "completed", "c[0]": "completed", "c[1]": "completed",
-        "c[2]": "completed", "d": "failed", "e": "completed", "f": "completed", "g": "skipped",
-    }  # fmt: skip
 
 
 def faulty(path: Path | str, error: type[StoreError], after: bool) -> Iterator[FaultyDatabase]:
@@ -85,12 +57,3 @@ def test_an_engine_whose_store_fails_for_good_says_so_and_a_new_one_goes_on(
 def run_in(state: Path, database: FaultyDatabase) -> None:
     with OrchestrationEngine(state=state, database=database, clock=VirtualClock(), patience_s=1.0) as engine:
         engine.execute_workflow(WORKFLOW)
-
-
-def finish(state: Path) -> FinishedRun:
-    """Goes on with what is there, or begins, on a store without faults."""
-    with OrchestrationEngine(state=state, clock=VirtualClock()) as engine:
-        runs = engine.reader.runs()[0]
-        run_id = runs[0].execution_id if runs else engine.start_workflow(WORKFLOW).execution_id
-        engine.wait(run_id, 30)
-        return FinishedRun(engine.reader, run_id)

@@ -81,30 +81,37 @@ class Bench:
 
     def submit(self, *steps: dict[str, Any], **more: Any) -> RunState:
         self.ids += 1
+        options = RunOptions(root="/")
         entries = [{"module": "m", "action": "f", **step} for step in steps]
         document = {"codomyrmex": 1, "name": "w", "isolation": "thread", "steps": entries, **more}
         run = RunState(
-            number=0, id=f"r{self.ids}", workflow=compile_workflow(document), parameters={}, options=RunOptions(root="/")
+            number=0,
+            id=f"r{self.ids}",
+            workflow=compile_workflow(document),
+            parameters={},
+            options=options,
         )
         self.submission = Submission(run, document)
         self.drain.post(self.submission)
         self.drain.drain()
         return run
 
-    def end(self, run: RunState, name: str, kind: str = "completed", error: str = "ValueError", drain: bool = True) -> None:
+    def end(self, run: RunState, name: str, kind: str = "completed", drain: bool = True) -> None:
         """Brings the outcome of the task's attempt that is at work."""
         for chunk in self.at_work:
             for entry in list(chunk.entries):
                 if chunk.run is run and run.name_of(entry[0]) == name:
                     chunk.entries.remove(entry)
-                    self.drain.post(Arrival(chunk, *entry, outcome(OutcomeKind(kind), error)))
+                    self.drain.post(Arrival(chunk, *entry, outcome(OutcomeKind(kind), "ValueError")))
                     if drain:
                         self.drain.drain()
                     return
         raise AssertionError(f"{name} is not at work")
 
     def working(self, run: RunState) -> list[str]:
-        return [run.name_of(at) for chunk in self.at_work if chunk.run is run for at, _number in chunk.entries]
+        return [
+            run.name_of(at) for chunk in self.at_work if chunk.run is run for at, _number in chunk.entries
+        ]
 
     def states(self, run: RunState) -> dict[str, str]:
         return {run.name_of(at): STATUSES[code].value for at, code in enumerate(run.state)}
@@ -166,7 +173,9 @@ def test_a_commit_in_doubt_that_took_effect_is_not_made_again(bench: Bench) -> N
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("submitting", [False, True])
-def test_a_commit_in_doubt_waits_until_the_store_can_be_asked(bench: Bench, after: bool, submitting: bool) -> None:
+def test_a_commit_in_doubt_waits_until_the_store_can_be_asked(
+    bench: Bench, after: bool, submitting: bool
+) -> None:
     run = bench.submit(*CHAIN)
     bench.database.error, bench.database.after = StoreIOError, after
     bench.database.fail_commit, bench.database.unreadable = bench.database.commits + 1, True

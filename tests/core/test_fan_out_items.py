@@ -15,7 +15,10 @@ from codomyrmex.logistics.orchestration.project.run_scope import fan_out_items
     [
         ([], []),
         ([1, "a"], [1, "a"]),
-        ({"a": [1, 2], "b": ["x", "y"]}, [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}]),
+        (
+            {"a": [1, 2], "b": ["x", "y"]},
+            [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}],
+        ),
         ({"a": [1], "b": []}, []),
         ({"$type": "tuple", "value": [1, 2]}, [1, 2]),
         ({"$type": "set", "value": [3]}, [3]),

@@ -6,14 +6,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from dying_engine import run_through_deaths
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_workflows import Step, check, document, steps
 
 from codomyrmex.exceptions import StoreBusy, StoreError, StoreFull, StoreIOError
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.testing import FaultyDatabase, FinishedRun, run_workflow
-from dying_engine import run_through_deaths
-from random_workflows import Step, check, document, steps
 
 ERRORS = st.sampled_from([StoreBusy, StoreFull, StoreIOError])
 DEATHS = st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=4)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_workflows import Step, check, document, steps
 
 from codomyrmex.testing import run_workflow
-from random_workflows import Step, check, document, steps
 
 
 @settings(max_examples=150)
@@ -22,3 +23,13 @@ def test_a_run_ends_as_the_reference_interpreter_says(chosen: list[Step], data: 
 def test_fail_fast_stops_what_has_not_begun(chosen: list[Step], at_once: int | None) -> None:
     more = {"max_parallel": at_once} if at_once else {}
     check(run_workflow(document(chosen, fail_fast=True, **more)), chosen, fail_fast=True)
+
+
+@pytest.mark.reliability
+@settings(max_examples=5000)
+@given(chosen=steps(at_most=10), at_once=st.sampled_from([None, 1, 2]))
+def test_a_run_ends_as_the_reference_interpreter_says_in_full(
+    chosen: list[Step], at_once: int | None
+) -> None:
+    more = {"max_parallel": at_once} if at_once else {}
+    check(run_workflow(document(chosen, **more)), chosen)

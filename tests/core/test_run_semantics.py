@@ -163,7 +163,9 @@ def test_a_condition_that_cannot_be_worked_out_fails_its_step_without_an_attempt
 
 def test_a_parameter_that_has_no_value_is_a_fault_of_its_step() -> None:
     made = workflow(
-        a={"run_if": "false"}, b={"parameters": {"value": "${steps.a.output.x}"}, "trigger_rule": "all_done"}, c={}
+        a={"run_if": "false"},
+        b={"parameters": {"value": "${steps.a.output.x}"}, "trigger_rule": "all_done"},
+        c={},
     )
     run = run_workflow(made)
     assert run.statuses() == {"a": "skipped", "b": "failed", "c": "completed"}
@@ -227,7 +229,8 @@ def test_items_that_fail_fail_the_fan_out_and_the_first_is_named() -> None:
     )
     run = run_workflow(made, stubs={"a": only_even})
     assert run.statuses() == {
-        "a": "failed", "a[0]": "completed", "a[1]": "failed", "a[2]": "completed", "a[3]": "failed", "b": "cancelled",
+        "a": "failed", "a[0]": "completed", "a[1]": "failed", "a[2]": "completed", "a[3]": "failed",
+        "b": "cancelled",
     }  # fmt: skip
     assert run.attempts("a[1]") == 2
     assert "odd: 1" in (run.error or "")
@@ -273,7 +276,7 @@ def test_independent_steps_run_side_by_side(engine: OrchestrationEngine) -> None
     together = Barrier(3, timeout=LIMIT_S)
     made = Workflow("parallel")
     for number in range(3):
-        made.step(lambda: together.wait()).options(name=f"s{number}")
+        made.step(lambda: together.wait() and None).options(name=f"s{number}")
     assert engine.execute_workflow(made).success
 
 
@@ -346,10 +349,15 @@ def test_a_cancelled_run_drops_the_timers_of_its_retries(engine: OrchestrationEn
     wait_until(lambda: execution.tasks["a"].status == "blocked")
     engine.cancel(execution.execution_id)
     assert execution.wait(LIMIT_S)
-    assert {name: task.status for name, task in execution.tasks.items()} == {"a": "cancelled", "b": "completed"}
+    assert {name: task.status for name, task in execution.tasks.items()} == {
+        "a": "cancelled",
+        "b": "completed",
+    }
 
 
-def test_what_was_given_out_ahead_is_taken_back_when_the_run_is_cancelled(engine: OrchestrationEngine) -> None:
+def test_what_was_given_out_ahead_is_taken_back_when_the_run_is_cancelled(
+    engine: OrchestrationEngine,
+) -> None:
     begun, count = Event(), []
 
     def work(n: int) -> None:
@@ -376,7 +384,11 @@ def test_what_was_given_out_ahead_is_taken_back_when_the_run_is_cancelled(engine
 
 def test_outputs_are_resolved_when_the_run_completes() -> None:
     made = workflow(a={"parameters": {"value": {"n": [1, 2]}}})
-    made.outputs = {"whole": "${steps.a.output}", "part": "n is ${steps.a.output.n[1]}", "none": "${steps.a.output.x ?? 5}"}
+    made.outputs = {
+        "whole": "${steps.a.output}",
+        "part": "n is ${steps.a.output.n[1]}",
+        "none": "${steps.a.output.x ?? 5}",
+    }
     assert run_workflow(made).outputs == {"whole": {"n": [1, 2]}, "part": "n is 2", "none": 5}
 
 
@@ -389,7 +401,9 @@ def test_an_output_without_a_value_fails_the_run() -> None:
 
 
 def test_a_large_output_is_read_back_when_somebody_needs_it() -> None:
-    made = workflow(a={"parameters": {"value": "x" * 200_000}}, b={"parameters": {"value": "${steps.a.output}"}})
+    made = workflow(
+        a={"parameters": {"value": "x" * 200_000}}, b={"parameters": {"value": "${steps.a.output}"}}
+    )
     assert len(run_workflow(made).results["b"]) == 200_000
 
 
@@ -398,7 +412,9 @@ def test_handlers_are_told_every_event_in_the_order_of_the_commits(engine: Orche
     engine.register_event_handler("*", lambda event, data: told.append((event, data.get("task"))))
     execution = engine.execute_workflow(workflow(a={}, b={"needs": ["a"]}))
     wait_until(lambda: ("run_completed", None) in told)
-    journal = [(event["event"], event["task"]) for event in FinishedRun(engine.reader, execution.execution_id).events]
+    journal = [
+        (event["event"], event["task"]) for event in FinishedRun(engine.reader, execution.execution_id).events
+    ]
     assert told == journal == [
         ("run_started", None), ("started", "a"), ("completed", "a"), ("started", "b"), ("completed", "b"),
         ("run_completed", None),

@@ -76,8 +76,12 @@ def test_priorities_and_intents_have_an_order() -> None:
     ]  # fmt: skip
 
 
-def again(policy: RetryPolicy, *, attempts: int = 1, crashes: int = 0, kind: str = "failed", names: str = "") -> bool:
-    return decide(policy, attempts=attempts, crashes=crashes, kind=kind, names=names.split(), fraction=0.5).again
+def again(
+    policy: RetryPolicy, *, attempts: int = 1, crashes: int = 0, kind: str = "failed", names: str = ""
+) -> bool:
+    return decide(
+        policy, attempts=attempts, crashes=crashes, kind=kind, names=names.split(), fraction=0.5
+    ).again
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,11 @@ def again(policy: RetryPolicy, *, attempts: int = 1, crashes: int = 0, kind: str
         ({"max_attempts": 9, "on": ("timeout",)}, {"names": "ValueError Exception"}, False),
         ({"max_attempts": 9, "on": ("LookupError",)}, {"names": "KeyError LookupError Exception"}, True),
         ({"max_attempts": 9, "never": ("LookupError",)}, {"names": "KeyError LookupError Exception"}, False),
-        ({"max_attempts": 9, "on": ("KeyError",), "never": ("LookupError",)}, {"names": "KeyError LookupError"}, False),
+        (
+            {"max_attempts": 9, "on": ("KeyError",), "never": ("LookupError",)},
+            {"names": "KeyError LookupError"},
+            False,
+        ),
         ({"max_attempts": 9, "never": ("timeout",)}, {"kind": "timed_out"}, False),
         ({"max_attempts": 9}, {"kind": "crashed", "crashes": 1}, True),
         ({"max_attempts": 9}, {"kind": "crashed", "crashes": 2}, False),

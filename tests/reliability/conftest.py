@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 import pytest
-
 import scoreboard
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -47,6 +46,8 @@ def record(request: pytest.FixtureRequest, rows: list[scoreboard.Row], seed: int
         if request.node.get_closest_marker("reliability") is not None:
             name = f"{request.node.path.name}::{request.node.originalname}"
             command = f"pytest -m reliability tests/reliability/{name}"
-            rows.append(scoreboard.Row(what=what, count=str(count), seed=str(seed), figures=figures, command=command))
+            rows.append(
+                scoreboard.Row(what=what, count=str(count), seed=str(seed), figures=figures, command=command)
+            )
 
     return add

@@ -19,10 +19,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from run_audit import engine_tokens, journal_faults, left_over, opened, started_again
+
 from codomyrmex.exceptions import StoreError
 from codomyrmex.logistics.orchestration.project.executors.worker.tree import parents
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
-from run_audit import engine_tokens, journal_faults, left_over, opened, started_again
 
 SCRIPT = Path(__file__).with_name("engine_script.py")
 RUN_LIMIT_S = 120.0
@@ -67,7 +68,7 @@ class CrashCourse:
     """about how long it runs undisturbed: where kills are aimed at."""
 
     def perform(self, kills: int) -> Outcome:
-        """Kills `kills` engines while the run is unfinished (fewer if it ends too early), then lets it end."""
+        """Kills so many engines while the run is unfinished (fewer if it ends too early), then lets it end."""
         outcome = Outcome()
         struck = True
         for _ in range(kills):
@@ -141,7 +142,9 @@ class CrashCourse:
             engine.wait()
             outcome.faults.append(f"the last engine did not end in {RUN_LIMIT_S:g} s")
         if engine.returncode != 0:
-            outcome.faults.append(f"the last engine ended with {engine.returncode}: {self._said.read_text()[-4000:]}")
+            outcome.faults.append(
+                f"the last engine ended with {engine.returncode}: {self._said.read_text()[-4000:]}"
+            )
 
     # -- what the store says ---------------------------------------------------------------------
 

@@ -1,10 +1,13 @@
 """An engine as a user's program would open it: `engine_script.py run|resume STATE ROOT FILE [NAME=VALUE...]`.
 
-Prints `engine EPOCH` when it is open, and the status of its runs at their end.
+Prints `engine EPOCH` when it is open, and the status of its runs at their end. `PATIENCE_S` in the
+environment is how long a failing store is tried again, `LARGEST_FILE_BYTES` how large its files may grow.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
@@ -12,7 +15,11 @@ from codomyrmex.logistics.orchestration.project.orchestration_engine import Orch
 
 def main(verb: str, state: str, root: str, file: str, *parameters: str) -> int:
     given = dict(parameter.split("=", 1) for parameter in parameters)
-    with OrchestrationEngine(state=state, root=root, recover=False) as engine:
+    largest = int(os.environ.get("LARGEST_FILE_BYTES", "0"))
+    if largest:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+    patience_s = float(os.environ.get("PATIENCE_S", "30"))
+    with OrchestrationEngine(state=state, root=root, recover=False, patience_s=patience_s) as engine:
         print("engine", engine.epoch, flush=True)
         ids = [engine.start_workflow(file, given).execution_id] if verb == "run" else engine.recover()
         for run_id in ids:

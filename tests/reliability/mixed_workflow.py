@@ -18,7 +18,7 @@ MODULUS = 1_000_003
 DAEMON_EVERY = 25
 LAYOUT_SEED = 20
 
-STEPS = '''
+STEPS = """
 import os, subprocess, sys, time
 
 def note(word):
@@ -29,14 +29,15 @@ def note(word):
 def mix(inputs, number, duration_s, daemon=False):
     note("begin")
     if daemon:
-        subprocess.run([sys.executable, "-S", os.path.join(os.path.dirname(__file__), "leave_daemon.py")], check=True)
+        script = os.path.join(os.path.dirname(__file__), "leave_daemon.py")
+        subprocess.run([sys.executable, "-S", script], check=True)
     time.sleep(duration_s)
     value = (sum(int(given) for given in inputs) * 31 + number) % 1_000_003
     note("end")
     return {"value": value}
-'''
+"""
 
-LEAVE_DAEMON = '''
+LEAVE_DAEMON = """
 import os, signal, sys, time
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -52,7 +53,7 @@ file = os.open(os.environ["EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o
 for _ in range(30_000):
     os.write(file, line)
     time.sleep(0.02)
-'''
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,9 @@ def _reference(names: list[str], name: str) -> str:
     return f"${{steps.{name}.output.{field}}}"
 
 
-def _action(number: int, inputs: list[str], duration_s: float, *, daemon: bool, interpreter: str) -> dict[str, Any]:
+def _action(
+    number: int, inputs: list[str], duration_s: float, *, daemon: bool, interpreter: str
+) -> dict[str, Any]:
     if not _is_shell(number):
         given = {"inputs": inputs, "number": number, "duration_s": duration_s, "daemon": daemon}
         return {"call": "mixed_steps:mix", "with": given, "isolation": "process"}

@@ -83,7 +83,11 @@ def effect_faults(
 ) -> list[str]:
     """Contradictions between what steps did and what the journal says of them."""
     found = []
-    recorded = {event["task"]: event["details"][0] for event in events if event["event"] == "completed" and event["task"]}
+    recorded = {
+        event["task"]: event["details"][0]
+        for event in events
+        if event["event"] == "completed" and event["task"]
+    }
     started = {(event["task"], event["details"][0]) for event in events if event["event"] == "started"}
     newest: dict[str, int] = defaultdict(int)
     ended: set[tuple[str, int]] = set()
@@ -103,7 +107,11 @@ def effect_faults(
         for parent in parents.get(task, ()):
             if (parent, recorded.get(parent, -1)) not in ended:
                 found.append(f"{task} began before {parent}, on which it depends, had its recorded end")
-    found += [f"{task}: recorded attempt {number} never ended" for task, number in recorded.items() if (task, number) not in ended]
+    found += [
+        f"{task}: recorded attempt {number} never ended"
+        for task, number in recorded.items()
+        if (task, number) not in ended
+    ]
     return found
 
 

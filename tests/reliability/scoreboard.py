@@ -43,5 +43,6 @@ def written(document: Path, rows: list[Row]) -> str:
             if line.startswith("| ") and not line.startswith(("| what |", "| --- |")):
                 kept[line.split(" | ")[0].removeprefix("| ")] = line
     kept |= {row.what: str(row) for row in rows}
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} processors, {platform.system()} {platform.release().split('-')[0]}."
+    kernel = f"{platform.system()} {platform.release().split('-')[0]}"
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} processors, {kernel}."
     return HEAD + COLUMNS + "\n".join(kept[what] for what in sorted(kept)) + f"\n\nLast run on {machine}\n"

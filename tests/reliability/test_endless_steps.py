@@ -1,4 +1,4 @@
-"""Steps that never end, with grandchildren that ignore SIGTERM: each stops at its timeout, whole tree and all,
+"""Steps that never end, with grandchildren that ignore SIGTERM: each stops at its timeout, the whole tree,
 before anybody else gets its place; the neighbours go on."""
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def workflow(folder: Path, each: int) -> Path:
     return file
 
 
-@pytest.mark.parametrize("each", [pytest.param(1, id="short"), pytest.param(10, id="full", marks=pytest.mark.reliability)])
+@pytest.mark.parametrize(
+    "each", [pytest.param(1, id="short"), pytest.param(10, id="full", marks=pytest.mark.reliability)]
+)
 def test_a_step_that_never_ends_stops_at_its_timeout_with_all_below_it(
     each: int, tmp_path: Path, record: Callable[..., None]
 ) -> None:
@@ -107,11 +109,14 @@ def test_a_step_that_never_ends_stops_at_its_timeout_with_all_below_it(
             assert len(list((tmp_path / "pids" / name).iterdir())) == 3
             assert results[f"after_{name}"] == []
         assert [results[f"neighbour{number}"] for number in range(12)] == list(range(12))
-        last = max(task.ended_at for name, task in tasks.items() if name.startswith("neighbour") and task.ended_at)
+        last = max(
+            task.ended_at for name, task in tasks.items() if name.startswith("neighbour") and task.ended_at
+        )
         first = min(tasks[name].ended_at or last for name in endless)
         assert last < first, "the neighbours had to wait for the endless steps"
     record(
         "steps that never end, with grandchildren that ignore SIGTERM",
         2 * each,
-        f"all timed out, processes left when the next step began 0 of {6 * each}; 12 neighbours completed meanwhile; {took_s:.1f} s",
+        f"all timed out, processes left when the next step began 0 of {6 * each}; "
+        f"12 neighbours completed meanwhile; {took_s:.1f} s",
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-
 from crash_course import CrashCourse, Outcome
 from mixed_workflow import MixedWorkflow, write_mixed_workflow
 from run_audit import effect_faults, read_effects, repeats
@@ -55,9 +54,9 @@ class Totals:
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills of an engine whose run was unfinished, {self.early} before it was stored, {self.workers} of "
-            f"workers, in {self.runs} runs of {self.tasks} tasks in all: results that differ 0, recorded tasks begun "
-            f"again 0, processes left 0, unrecorded attempts repeated {self.repeats}"
+            f"{self.kills} kills of an engine whose run was unfinished, {self.early} before it was stored, "
+            f"{self.workers} of workers, in {self.runs} runs of {self.tasks} tasks in all: results that differ 0, "
+            f"recorded tasks begun again 0, processes left 0, unrecorded attempts repeated {self.repeats}"
         )
 
 
@@ -131,7 +130,9 @@ def test_the_audit_gives_the_same_reports_byte_for_byte(
     totals = Totals()
     while totals.kills < form.kills:
         kills = min(chance.randint(1, MOST_KILLS_OF_ONE_RUN), form.kills - totals.kills)
-        found, outcome = audit(tmp_path / f"run{totals.runs}", form, chance, kills=kills, duration_s=undisturbed.duration_s)
+        found, outcome = audit(
+            tmp_path / f"run{totals.runs}", form, chance, kills=kills, duration_s=undisturbed.duration_s
+        )
         assert found == wanted
         totals.add(outcome)
     what = "the whole standard library" if not form.files else f"{form.files} files"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from run_audit import journal_faults, opened
+
 from waiting import wait_until
 
 ACTIONS = """
@@ -74,7 +74,17 @@ class Project:
         return file
 
     def start(self, state: Path, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "codomyrmex", *words, "--state", str(state), "--root", str(self.folder), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "codomyrmex",
+            *words,
+            "--state",
+            str(state),
+            "--root",
+            str(self.folder),
+            "--json",
+        ]
         return subprocess.Popen(
             command,
             cwd=self.folder,
@@ -99,11 +109,16 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-@pytest.mark.parametrize("form", [pytest.param(Form(engines=3), id="short"), full(engines=8, rounds=10, steps=40)])
+@pytest.mark.parametrize(
+    "form", [pytest.param(Form(engines=3), id="short"), full(engines=8, rounds=10, steps=40)]
+)
 def test_runs_that_begin_at_once_on_a_new_state_all_finish(
     form: Form, project: Project, record: Callable[..., None]
 ) -> None:
-    kinds: tuple[dict[str, object], ...] = ({"run": ["true"]}, {"call": "held_actions:double", "with": {"value": 2}, "isolation": "thread"})
+    kinds: tuple[dict[str, object], ...] = (
+        {"run": ["true"]},
+        {"call": "held_actions:double", "with": {"value": 2}, "isolation": "thread"},
+    )
     steps = [{"name": f"s{number}", **kinds[number % 2]} for number in range(form.steps)]
     file = project.workflow("crowd", steps)
     began_s = time.monotonic()
@@ -117,12 +132,14 @@ def test_runs_that_begin_at_once_on_a_new_state_all_finish(
         with opened(state) as (_database, reader):
             runs = reader.runs()[0]
             assert [run.status for run in runs] == ["completed"] * form.engines
-            assert [journal_faults(list(reader.events(run.execution_id))) for run in runs] == [[]] * form.engines
+            assert [journal_faults(list(reader.events(run.execution_id))) for run in runs] == [
+                []
+            ] * form.engines
     record(
         f"{form.engines} `codomyrmex run` at once on one new state",
         form.rounds,
-        f"{form.engines * form.rounds} runs of {form.steps} steps, all completed; `database is locked` seen 0 times; "
-        f"{time.monotonic() - began_s:.0f} s",
+        f"{form.engines * form.rounds} runs of {form.steps} steps, all completed; "
+        f"`database is locked` seen 0 times; {time.monotonic() - began_s:.0f} s",
     )
 
 
@@ -131,7 +148,12 @@ def test_an_engine_whose_interpreter_is_held_keeps_its_run(
     form: Form, project: Project, record: Callable[..., None]
 ) -> None:
     state = project.folder / "state"
-    hold = {"name": "hold", "call": "held_actions:hold", "with": {"seconds": form.hold_s}, "isolation": "thread"}
+    hold = {
+        "name": "hold",
+        "call": "held_actions:hold",
+        "with": {"seconds": form.hold_s},
+        "isolation": "thread",
+    }
     after = {"name": "after", "call": "held_actions:double", "with": {"value": "${steps.hold.output}"}}
     file = project.workflow("held", [hold, {**after, "isolation": "thread"}])
     other = project.workflow("other", [{"name": "only", "run": ["true"]}])
@@ -143,7 +165,7 @@ def test_an_engine_whose_interpreter_is_held_keeps_its_run(
         owner = reader.run(run_id).owner
     tries = 0
     while project.effects.read_text().count("end") == 0 and time.monotonic() - began_s < form.hold_s:
-        code, document, said = project.call(state, "resume", run_id)
+        code, _document, said = project.call(state, "resume", run_id)
         still_held = "end" not in project.effects.read_text()
         if still_held:
             tries += 1
@@ -153,7 +175,7 @@ def test_an_engine_whose_interpreter_is_held_keeps_its_run(
             assert project.call(state, "resume", "--all")[1]["data"]["runs"] == [], said  # type: ignore[index]
     assert tries > 0
     assert project.call(state, "run", str(other))[0] == 0
-    code, document, said = answer(holder)
+    code, _document, said = answer(holder)
     assert code == 0, said
     assert project.effects.read_text().splitlines() == [f"begin {holder.pid}", f"end {holder.pid}"]
     record(
@@ -165,7 +187,12 @@ def test_an_engine_whose_interpreter_is_held_keeps_its_run(
 
 def test_a_child_that_a_thread_action_forked_does_not_keep_a_dead_engine_alive(project: Project) -> None:
     state = project.folder / "state"
-    fork = {"name": "fork", "call": "held_actions:fork_and_wait", "with": {"seconds": 30}, "isolation": "thread"}
+    fork = {
+        "name": "fork",
+        "call": "held_actions:fork_and_wait",
+        "with": {"seconds": 30},
+        "isolation": "thread",
+    }
     engine = project.start(state, "run", str(project.workflow("forks", [fork])))
     wait_until(project.effects.exists, timeout_s=20)
     child = int(project.effects.read_text().split("-")[1].split()[0])

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_audit import opened
 
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.orchestration.project.workflow import Workflow
-from run_audit import opened
 
 STATE = "state"
 
@@ -38,7 +38,9 @@ def add_one(value: int) -> int:
 
 
 @pytest.mark.parametrize("nosy", [look_in, archive])
-def test_a_thread_action_that_opens_the_state_is_refused_and_its_neighbours_are_not(nosy: object, tmp_path: Path) -> None:
+def test_a_thread_action_that_opens_the_state_is_refused_and_its_neighbours_are_not(
+    nosy: object, tmp_path: Path
+) -> None:
     workflow = Workflow("nosy")
     workflow.step(nosy, state=str(tmp_path / STATE)).options(name="nosy")  # type: ignore[arg-type]
     first = workflow.step(add_one, value=1).options(name="first")
@@ -96,11 +98,17 @@ if __name__ == "__main__":
         ("unguarded", "completed | looked in and went on", "running"),
     ],
 )
-def test_without_the_guard_a_run_that_completed_is_lost(way: str, said: str, kept: str, tmp_path: Path) -> None:
+def test_without_the_guard_a_run_that_completed_is_lost(
+    way: str, said: str, kept: str, tmp_path: Path
+) -> None:
     script = tmp_path / "engine.py"
     script.write_text(ENGINE)
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / STATE), way], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, str(script), str(tmp_path / STATE), way],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert (done.returncode, done.stdout.strip()) == (0, said), done.stderr
     with opened(tmp_path / STATE) as (_database, reader):

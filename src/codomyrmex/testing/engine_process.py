@@ -1,4 +1,4 @@
-"""The engine that `assert_resumes` kills: `python -m codomyrmex.testing.engine_process STATE FILE PARAMETERS`.
+"""What `assert_resumes` kills: `python -m codomyrmex.testing.engine_process STATE FILE PARAMETERS`.
 
 Layer: testing. It takes over what an earlier one left; when there was nothing, it starts the workflow. It
 says `working` as soon as a run is under way, and ends with 0 when that has ended, however it did.

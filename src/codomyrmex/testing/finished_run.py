@@ -16,12 +16,11 @@ from codomyrmex.clock import VirtualClock
 from codomyrmex.exceptions import CodomyrmexError
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
-from codomyrmex.logistics.orchestration.project.run_views import TaskView
+from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskView
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_manager import WorkflowLike
 from codomyrmex.logistics.storage.database import Database
 from codomyrmex.testing.stubs import stubbed
-from codomyrmex.logistics.storage.database import Database
 from codomyrmex.testing.stubs import until as only_until
 from codomyrmex.workspace import find_workspace
 
@@ -31,11 +30,16 @@ class FinishedRun(WorkflowExecution):
 
     def __init__(self, reader: RunReader, execution_id: str) -> None:
         super().__init__(reader, execution_id)
-        self._last = reader.run(execution_id)
+        self._view = reader.run(execution_id)
         self._results = dict(reader.results(execution_id))
         self._tasks = {task.name: task for task in reader.tasks(execution_id)}
         self.events = list(reader.events(execution_id))
         """The journal, in the order of commits; see `RunReader.events`."""
+
+    @property
+    def view(self) -> RunView:
+        """The run as it was read."""
+        return self._view
 
     @property
     def results(self) -> Mapping[str, Any]:

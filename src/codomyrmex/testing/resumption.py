@@ -25,6 +25,7 @@ from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.testing.finished_run import FinishedRun
 
 Recorded = dict[str, tuple[int, Any]]
+"""Attempt and end of each task that is recorded as completed."""
 
 
 def assert_resumes(
@@ -43,9 +44,7 @@ def assert_resumes(
     seed = Random().randrange(1_000_000) if seed is None else seed
     with TemporaryDirectory(prefix="codomyrmex-resumes-") as folder:
         trial = _Trial(Path(path).resolve(), Path(folder), parameters or {}, timeout_s)
-        began_s = time.monotonic()
-        wanted = trial.run_through("undisturbed")
-        lasts_s = time.monotonic() - began_s
+        wanted, lasts_s = trial.run_through("undisturbed")
         chance = Random(seed)
         try:
             return trial.disturb(wanted, kills=kills, within_s=lasts_s, chance=chance)
@@ -60,40 +59,38 @@ class _Trial:
         self._parameters = json.dumps(dict(parameters))
         self._timeout_s = timeout_s
 
-    def run_through(self, name: str) -> FinishedRun:
-        """One engine, left alone."""
+    def run_through(self, name: str) -> tuple[FinishedRun, float]:
+        """One engine, left alone; the run, and how many seconds the engine was at work."""
         with self._engine(name) as engine:
-            code = engine.wait(self._timeout_s)
-        assert code == 0, f"the engine ended with {code}"
-        return self._read(name)
+            began_s = time.monotonic()
+            _check_code(engine.wait(self._timeout_s))
+        return self._read(name), time.monotonic() - began_s
 
     def disturb(self, wanted: FinishedRun, *, kills: int, within_s: float, chance: Random) -> FinishedRun:
         """Kills until `kills` engines have died at work, then lets the last run end."""
         number, recorded = 1, Recorded()
         while kills:
-            if self._kill_one(f"run-{number}", chance.uniform(0.0, within_s)):
-                kills -= 1
-                recorded = self._not_again(f"run-{number}", recorded)
-            else:  # it ended too early
-                self._compare(wanted, self._read(f"run-{number}"), recorded)
+            name = f"run-{number}"
+            self._kill(name, chance.uniform(0.0, within_s))
+            run = self._read(name)
+            recorded = _not_again(run, recorded)
+            if run.view.final:  # it ended too early
+                _compare(wanted, run)
                 number, recorded = number + 1, Recorded()
-        last = self.run_through(f"run-{number}")
-        self._compare(wanted, last, recorded)
+            else:
+                kills -= 1
+        last, _seconds = self.run_through(f"run-{number}")
+        _not_again(last, recorded)
+        _compare(wanted, last)
         return last
 
-    def _kill_one(self, name: str, after_s: float) -> bool:
-        """Starts an engine and kills it `after_s` after it got to work; False when it ended before."""
+    def _kill(self, name: str, after_s: float) -> None:
+        """Starts an engine and kills it `after_s` after it got to work, unless it has ended."""
         with self._engine(name) as engine:
-            assert engine.stdout is not None
-            assert engine.stdout.readline() == b"working\n", "the engine did not get to work"
             try:
-                code = engine.wait(after_s)
+                _check_code(engine.wait(after_s))
             except subprocess.TimeoutExpired:
                 engine.kill()
-                engine.wait()
-                return True
-        assert code == 0, f"the engine ended with {code}"
-        return False
 
     @contextmanager
     def _engine(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -108,6 +105,8 @@ class _Trial:
         ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as engine:
             try:
+                assert engine.stdout is not None
+                assert engine.stdout.readline() == b"working\n", "the engine did not get to work"
                 yield engine
             finally:
                 engine.kill()
@@ -120,22 +119,23 @@ class _Trial:
         finally:
             database.close()
 
-    def _not_again(self, name: str, before: Recorded) -> Recorded:
-        """What is recorded now; it must hold all that was recorded before, unchanged."""
-        tasks = self._read(name).tasks.values()
-        now = {task.name: (task.attempt, task.ended_at) for task in tasks if task.status == "completed"}
-        changed = [task for task, told in before.items() if now.get(task) != told]
-        assert not changed, f"recorded as completed, and then not so any more: {', '.join(changed)}"
-        return now
 
-    def _compare(self, wanted: FinishedRun, found: FinishedRun, recorded: Recorded) -> None:
-        tasks = found.tasks
-        changed = [
-            name for name, told in recorded.items() if (tasks[name].attempt, tasks[name].ended_at) != told
-        ]
-        assert not changed, f"recorded as completed, and run again: {', '.join(changed)}"
-        for what in ("status", "error", "results", "outputs"):
-            assert getattr(found, what) == getattr(wanted, what), (
-                f"{what} differs from an undisturbed run's: {getattr(found, what)!r}, not {getattr(wanted, what)!r}"
-            )
-        assert found.statuses() == wanted.statuses(), "tasks ended otherwise than in an undisturbed run"
+def _check_code(code: int) -> None:
+    assert code == 0, f"the engine ended with {code}"
+
+
+def _not_again(run: FinishedRun, before: Recorded) -> Recorded:
+    """What is recorded as completed now; all that was before must be, unchanged."""
+    now = {
+        task.name: (task.attempt, task.ended_at) for task in run.tasks.values() if task.status == "completed"
+    }
+    changed = [task for task, told in before.items() if now.get(task) != told]
+    assert not changed, f"recorded as completed, and run again: {', '.join(changed)}"
+    return now
+
+
+def _compare(wanted: FinishedRun, found: FinishedRun) -> None:
+    for what in ("status", "error", "results", "outputs"):
+        ours, theirs = getattr(found, what), getattr(wanted, what)
+        assert ours == theirs, f"{what} differs from an undisturbed run's: {ours!r}, not {theirs!r}"
+    assert found.statuses() == wanted.statuses(), "tasks ended otherwise than in an undisturbed run"

@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 
 def stubbed(definition: Definition, stubs: Mapping[str, Any]) -> Definition:
-    """The definition with the actions of these steps replaced; raises `TaskNotFound` for a name it has not."""
+    """The definition with the actions of these steps replaced; `TaskNotFound` for a name it has not."""
     if not stubs:
         return definition
     steps = [

@@ -162,9 +162,11 @@ class Admission:
         lane.chunks += sign
         self.free.cpu_milli -= sign * lane.cpu_milli
         self.free.workers -= sign
-        run, step = lane.key[0], lane.key[1]
-        self._busy[run, -1] = self._busy.get((run, -1), 0) + sign
-        if step >= 0:
+        if lane.run_cap is not None:
+            run = lane.key[0]
+            self._busy[run, -1] = self._busy.get((run, -1), 0) + sign
+        if lane.step_cap is not None:
+            run, step = lane.key[0], lane.key[1]
             self._busy[run, step] = self._busy.get((run, step), 0) + sign
 
     def _put_back(self, lane: Lane, entry: Entry) -> None:

@@ -32,6 +32,7 @@ from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 from codomyrmex.logistics.orchestration.project.values import encode_tree
 
 NO_PARAMETERS = b"{}"
+NO_VARIABLES: Mapping[str, str] = {}
 LOSSES_IN_THREADS = 3
 """A thread task in flight at so many engine deaths runs in a process from then on."""
 
@@ -52,7 +53,7 @@ class AttemptRunner:
         self._warm: WarmExecutor | None = None
         """That of process isolation, once it has been wanted."""
         self._epoch = epoch
-        self._state_dir = state_dir
+        self._state_dir = None if state_dir is None else str(state_dir)
         self._results = results
         self._folders: set[str] = set()
         self._interpreters: dict[tuple[str, str], str] = {}
@@ -67,7 +68,10 @@ class AttemptRunner:
         return self._kept(outcome)
 
     def begin(self, run: RunState, position: int, number: int) -> Begun | Outcome | None:
-        """Starts an attempt in a warm worker without waiting; None where only `run` can, an outcome where none can."""
+        """Starts an attempt in a warm worker without waiting; None where that takes `run`.
+
+        An outcome where it cannot be started at all.
+        """
         if self._warm is None:
             return None
         try:
@@ -135,16 +139,18 @@ class AttemptRunner:
         isolation: Isolation,
         function: Callable[..., Any] | None,
     ) -> Attempt:
-        options, spec, scope = run.options, run.spec_of(position), scope_of(run, position)
+        options, spec, folder = run.options, run.spec_of(position), self._state_dir
+        scope = scope_of(run, position) if spec.env is not None or spec.working_dir is not None else None
         task = run.name_of(position)
+        task_id = f"{run.id}.{task}"
         if isolation is Isolation.PROCESS:
             self._make_folder(run.id)
         return Attempt(
-            token=self._token(run, task, number),
+            token=f"{self._epoch}.{task_id}.{number}",
             run_id=run.id,
             workflow=run.workflow.name,
             task=task,
-            task_id=f"{run.id}.{task}",
+            task_id=task_id,
             number=number,
             epoch=self._epoch,
             module=spec.module,
@@ -153,14 +159,14 @@ class AttemptRunner:
             isolation=isolation.value,
             parameters=self._parameters(run, position),
             timeout_s=spec.timeout_s,
-            env=spec.env.resolve(scope) if spec.env is not None else {},
-            working_dir=self._working_dir(spec, scope, options.root),
+            env=spec.env.resolve(scope) if spec.env is not None and scope is not None else NO_VARIABLES,
+            working_dir=options.root if scope is None else self._working_dir(spec, scope, options.root),
             python=self._interpreter(spec.python or options.python, options.root),
             roots=options.roots,
             log_path=self.log_path(run.id, task, number),
-            checkpoint_dir=f"{self._state_dir}/checkpoints/{run.id}/{task}" if self._state_dir is not None else None,
-            artifact_dir=f"{self._state_dir}/artifacts/{run.id}" if self._state_dir is not None else None,
-            idempotency_key=f"{run.id}.{task}",
+            checkpoint_dir=None if folder is None else f"{folder}/checkpoints/{run.id}/{task}",
+            artifact_dir=None if folder is None else f"{folder}/artifacts/{run.id}",
+            idempotency_key=task_id,
         )
 
     def _parameters(self, run: RunState, position: int) -> bytes:
@@ -200,7 +206,10 @@ class AttemptRunner:
 
     def _make_folder(self, run_id: str) -> None:
         if self._state_dir is not None and run_id not in self._folders:
-            Path(self._state_dir, "runs", run_id).mkdir(parents=True, exist_ok=True)
+            try:
+                Path(self._state_dir, "runs", run_id).mkdir(parents=True, exist_ok=True)
+            except OSError:
+                return  # a full disk; whoever has something to log makes it
             self._folders.add(run_id)
 
 

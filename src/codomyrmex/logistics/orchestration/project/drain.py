@@ -187,6 +187,8 @@ class Drain:
 
     def holds_up(self, chunk: Chunk) -> bool:
         """True when others could begin what stands behind the attempt that this chunk is at."""
+        if not chunk.lane.quick:
+            return False  # one attempt a chunk: nothing stands behind it
         return bool(chunk.entries) or (bool(chunk.lane.heap) and _quick_s(chunk.run) is not None)
 
     def recall(self, chunks: Iterable[Chunk]) -> bool:

@@ -225,9 +225,7 @@ class EngineHost:
     def _spool_dir(self) -> str:
         """Where workers write before a log has its name; of an in-memory engine, a folder that goes with it."""
         if self.state_dir is not None:
-            folder = self.state_dir / "run" / "spool"
-            folder.mkdir(parents=True, exist_ok=True)
-            return str(folder)
+            return str(self.state_dir / "run" / "spool")
         from tempfile import TemporaryDirectory
 
         self._scratch = TemporaryDirectory(prefix="codomyrmex-", ignore_cleanup_errors=True)

@@ -1,9 +1,9 @@
-"""The rows of runs and tasks: the SQL that moves them, beside its noun.
+"""The rows of runs, and what a plan writes: the SQL beside its noun.
 
-Layer: above storage and the pure modules; holds no state of its own. Every function takes the transaction
-(or the database, for reading) as its first argument and never opens one. Each UPDATE repeats the guard of
-the state table and the number of rows it changed is checked: a token that is no longer valid changes
-nothing, and the whole transaction is refused (`StaleEngine`, `StaleTask`).
+Layer: above storage, task rows and the pure modules; holds no state of its own. Every function takes the
+transaction (or the database, for reading) as its first argument and never opens one. Each statement repeats the
+guard of the state table and the number of rows it changed is checked: a token that is no longer valid
+changes nothing, and the whole transaction is refused (`StaleEngine`, `StaleTask`).
 
 Every plan ends with a line of the journal, and the journal refuses lines of an engine that another one has
 declared dead: that is the fence, and no table gets past it.
@@ -21,6 +21,7 @@ from codomyrmex.exceptions import Conflict, StoreCorrupt
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.storage.database import Database, Row, Transaction
+from codomyrmex.logistics.task import task_rows
 
 
 class StaleEngine(Conflict):
@@ -48,31 +49,6 @@ VALUES (?, ?, ?, 'pending', ?, ?, ?, ?)
 """
 FIND_RUN_NUMBER = "SELECT number FROM run WHERE id = ?"
 
-# A task that starts for the first time has no row yet; later it has one that says it is ready to.
-START_TASK = "INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)"
-RESTART_TASK = """
-INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)
-ON CONFLICT (run, position) DO UPDATE
-SET state = 'running', reason = NULL, ready_at = NULL, attempt = excluded.attempt, epoch = excluded.epoch,
-    started_at = excluded.started_at
-WHERE task.state = 'pending'
-"""
-FINISH_TASK = """
-UPDATE task SET state = ?, ended_at = ?, result = ?, check_sum = ?, error = ?
-WHERE run = ? AND position = ? AND state = 'running' AND attempt = ? AND epoch = ?
-"""
-RETURN_TASK = """
-UPDATE task SET state = ?, reason = ?, ready_at = ?, attempt = ?, crashes = ?, losses = ?, epoch = ?
-WHERE run = ? AND position = ? AND state = 'running' AND attempt = ?
-"""
-# Moves of a task that is not running: it is cancelled or skipped before it began, or its timer is over.
-SETTLE_TASK = """
-INSERT INTO task (run, position, state, reason, attempt, epoch, ended_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (run, position) DO UPDATE
-SET state = excluded.state, reason = excluded.reason, ready_at = NULL, ended_at = excluded.ended_at,
-    error = excluded.error
-WHERE task.state IN ('pending', 'blocked')
-"""
 INSERT_FAN_OUT = "INSERT INTO fan_out (run, step, first, size, items, check_sum) VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_ATTEMPT = """
 INSERT INTO attempt (run, position, number, epoch, outcome, ended_at, error) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -122,17 +98,17 @@ def write_plan(tx: Transaction, plan: RunPlan) -> None:
         expanded = {row[1] for row in plan.expanded}
         groups = [row for row in started if row[1] in expanded]
         started = [row for row in started if row[1] not in expanded]
-        tx.execute_many(RESTART_TASK, groups)
+        _exactly(task_rows.claim_again(tx, groups), groups, plan.run)
     if plan.finished:
-        _exactly(tx.execute_many(FINISH_TASK, plan.finished), plan.finished, plan.run)
+        _exactly(task_rows.finish(tx, plan.finished), plan.finished, plan.run)
     if plan.returned:
-        _exactly(tx.execute_many(RETURN_TASK, plan.returned), plan.returned, plan.run)
+        _exactly(task_rows.give_back(tx, plan.returned), plan.returned, plan.run)
     if plan.settled:
-        _exactly(tx.execute_many(SETTLE_TASK, plan.settled), plan.settled, plan.run)
+        _exactly(task_rows.settle(tx, plan.settled), plan.settled, plan.run)
     if started:
-        tx.execute_many(START_TASK, started)
+        _exactly(task_rows.claim(tx, started), started, plan.run)
     if plan.restarted:
-        _exactly(tx.execute_many(RESTART_TASK, plan.restarted), plan.restarted, plan.run)
+        _exactly(task_rows.claim_again(tx, plan.restarted), plan.restarted, plan.run)
     if plan.failed_attempts:
         tx.execute_many(INSERT_ATTEMPT, plan.failed_attempts)
     body = msgspec.json.encode(plan.events).decode()

@@ -133,7 +133,7 @@ class TaskOrchestrator:
         news = Submission(run, document)
         self._drain.post(news)
         self._drain_soon()
-        while not news.accepted.wait(0.5):
+        while not news.accepted.wait(0.05):
             if self._failed is not None or self._closing:
                 raise self._failed or EngineClosed("the engine was shut down before the run was stored")
         if news.error is not None:
@@ -287,7 +287,9 @@ class TaskOrchestrator:
 
     def _is_idle(self) -> bool:
         """True when nothing runs and nothing is to be done before the next deadline."""
-        return not self._drain.chunks and (self._drain.failures > 0 or not self._drain.has_news)
+        if self._drain.failures:
+            return not any(chunk.entries or chunk.now_running for chunk in list(self._drain.chunks))
+        return not self._drain.chunks and not self._drain.has_news
 
     def _due(self, run_number: int, position: int) -> None:
         self._drain.post(Due(run_number, position))

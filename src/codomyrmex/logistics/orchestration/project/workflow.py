@@ -84,7 +84,9 @@ _FIELD_DEFAULTS = {
     for each in fields(WorkflowStep)
 }
 _OPTION_DEFAULTS = tuple(
-    (name, default) for name, default in _FIELD_DEFAULTS.items() if name not in ("name", "module", "action", "function")
+    (name, default)
+    for name, default in _FIELD_DEFAULTS.items()
+    if name not in ("name", "module", "action", "function")
 )
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
-from unicodedata import combining, normalize
 
 from codomyrmex.exceptions import Fault
 from codomyrmex.logistics.orchestration.project.workflow_parameters import PARAMETER_TYPES, describe
@@ -37,6 +35,8 @@ _TAKES_REFERENCES = "`with`, `run`, `foreach`, `env`, `working_dir` and `outputs
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that this one was most likely meant to be."""
+    from difflib import get_close_matches
+
     names = list(known)
     plain = {each.lower().replace("-", "_"): each for each in reversed(names)}
     found = get_close_matches(name.lower().replace("-", "_"), plain, n=1, cutoff=0.6)
@@ -211,6 +211,8 @@ def _wrong_key_name(path: Path, name: str, rule: Mapping[str, Any], tree: Any) -
 
 def clean_name(name: str, *, dots: bool = True) -> str | None:
     """The name with what is not allowed in it replaced, or None when nothing is left."""
+    from unicodedata import combining, normalize
+
     plain = normalize("NFKD", name[:300])
     plain = "".join(character for character in plain if not combining(character))
     clean = re.sub(r"[^A-Za-z0-9_.-]+" if dots else r"[^A-Za-z0-9_]+", "_", plain).strip("_")[:127]

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from codomyrmex.exceptions import Fault
@@ -249,8 +248,14 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), n=1)), None)
+
+
 def _unknown_parameter(name: str, declared: Mapping[str, Any]) -> Fault:
-    nearest = next(iter(get_close_matches(name, declared, n=1, cutoff=0.6)), None)
+    nearest = _nearest(name, declared)
     message = f"there is no parameter {name!r}"
     if not declared:
         message += "; this workflow takes none"
@@ -282,5 +287,5 @@ def _wrong_parameter(name: str, declaration: Mapping[str, Any], error: Parameter
         code="wrong_parameter",
         got=error.got,
         allowed=choices,
-        nearest=next(iter(get_close_matches(word, choices, n=1)), None),
+        nearest=_nearest(word, choices),
     )

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
@@ -238,7 +237,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_plain(each) for each in value]
-    if isinstance(value, (datetime, date, time)):
+    if hasattr(value, "isoformat"):
         return value.isoformat()
     if isinstance(value, float) and value - value != 0:
         return str(value)  # inf and nan are no JSON numbers

@@ -61,12 +61,13 @@ def _directly(work: Callable[[], T]) -> T:
 class BegunAttempt:
     """An attempt on its way: its worker once it has one. See `attempt.Begun`."""
 
-    __slots__ = ("_executor", "attempt", "cancelled", "sequence", "started_s", "started_us", "worker")
+    __slots__ = ("_executor", "attempt", "cancelled", "descriptors", "sequence", "started_s", "started_us", "worker")
 
     def __init__(self, executor: ProcessExecutor, attempt: Attempt) -> None:
         self._executor = executor
         self.attempt = attempt
         self.worker: WorkerProcess | None = None
+        self.descriptors: tuple[int, ...] = ()
         self.sequence = 0
         self.cancelled = False
         self.started_us = time.time_ns() // 1000
@@ -75,12 +76,8 @@ class BegunAttempt:
     def assign(self, worker: WorkerProcess) -> None:
         """This worker is about to run it."""
         self.worker = worker
+        self.descriptors = worker.descriptors
         self.sequence = worker.sequence = worker.sequence + 1
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """Those of its worker."""
-        return () if self.worker is None else self.worker.descriptors
 
     def collect(self) -> Outcome | None:
         """See `ProcessExecutor.collect`."""
@@ -118,6 +115,7 @@ class ProcessExecutor:
         self._on_note = on_note
         self._environment = environment
         self._lock = threading.Lock()
+        self._kinds: dict[tuple[Any, ...], WorkerKind] = {}
         self._idle: dict[WorkerKind, list[WorkerProcess]] = {}
         self._idle_count = 0
         self._running: dict[str, BegunAttempt] = {}
@@ -137,7 +135,10 @@ class ProcessExecutor:
 
         Never waits: an idle worker has read everything, so the buffer of its connection is empty.
         """
-        if len(attempt.parameters) + sum(map(len, attempt.env.values())) > UNWAITED_BYTES:
+        size = len(attempt.parameters)
+        if attempt.env:
+            size += sum(map(len, attempt.env.values()))
+        if size > UNWAITED_BYTES:
             return None
         kind = self._kind_of(attempt)
         with self._lock:
@@ -205,7 +206,7 @@ class ProcessExecutor:
         self, actions: Iterable[tuple[str, str]], *, roots: Sequence[str] = (), python: str | None = None
     ) -> list[dict[str, Any]]:
         """Signatures and declarations of actions, read in a worker; nothing is imported here."""
-        kind = WorkerKind(python=python or self._python, roots=tuple(roots))
+        kind = self._kind(python, tuple(roots))
         request = _encode({"op": "describe", "actions": list(actions)})
         while True:
             worker = self._take(kind)
@@ -222,7 +223,7 @@ class ProcessExecutor:
 
     def prepare(self, count: int, *, roots: Sequence[str] = (), python: str | None = None) -> None:
         """Sees to it that `count` workers of this kind are idle or starting; does not wait for them."""
-        kind = WorkerKind(python=python or self._python, roots=tuple(roots))
+        kind = self._kind(python, tuple(roots))
         missing = min(count, self._max_workers) - len(self._idle.get(kind, ()))
         for _ in range(missing):
             self._give_back(self._start(kind))
@@ -277,12 +278,12 @@ class ProcessExecutor:
         self, begun: BegunAttempt, worker: WorkerProcess, header: dict[str, Any], body: bytes
     ) -> Outcome | None:
         """The outcome that a worker sent; None from one that runs old code and has to be replaced."""
-        with self._lock:
-            begun.worker = None
         if header["kind"] == "stale":
+            with self._lock:
+                begun.worker = None
             self._retire(worker)
             return None
-        self._give_back(worker)
+        self._give_back(worker, begun)
         return _outcome(header, body)
 
     def _note(self, begun: BegunAttempt, header: dict[str, Any]) -> None:
@@ -313,7 +314,18 @@ class ProcessExecutor:
         chosen: tuple[tuple[str, str], ...] = ()
         if attempt.env:
             chosen = tuple(sorted(item for item in attempt.env.items() if _counts_at_start(item[0])))
-        return WorkerKind(python=attempt.python or self._python, roots=attempt.roots, environment=chosen)
+        return self._kind(attempt.python, attempt.roots, chosen)
+
+    def _kind(
+        self, python: str | None, roots: tuple[str, ...], environment: tuple[tuple[str, str], ...] = ()
+    ) -> WorkerKind:
+        """The one object for these."""
+        key = (python or self._python, roots, environment)
+        found = self._kinds.get(key)
+        if found is None:
+            made = WorkerKind(python=key[0], roots=roots, environment=environment)
+            found = self._kinds.setdefault(key, made)
+        return found
 
     # ------------------------------------------------------------------------------------------- the pool
 
@@ -342,25 +354,28 @@ class ProcessExecutor:
             )
         )
 
-    def _give_back(self, worker: WorkerProcess) -> None:
+    def _give_back(self, worker: WorkerProcess, begun: BegunAttempt | None = None) -> None:
+        """The worker is idle again; from here on nobody can end it by cancelling what it ran."""
         worker.attempts += 1
-        if worker.attempts >= MAX_ATTEMPTS_PER_WORKER or self._closed:
-            self._retire(worker)
-            return
+        surplus: WorkerProcess | None = worker
         with self._lock:
-            self._put(worker)
-            surplus = self._surplus()
+            if begun is not None:
+                begun.worker = None
+            if worker.attempts < MAX_ATTEMPTS_PER_WORKER and not self._closed:
+                self._put(worker)
+                surplus = self._surplus() if self._idle_count > self._max_workers else None
         if surplus is not None:
             self._retire(surplus)
 
     def _put(self, worker: WorkerProcess) -> None:
-        self._idle.setdefault(worker.kind, []).append(worker)
+        idle = self._idle.get(worker.kind)
+        if idle is None:
+            idle = self._idle[worker.kind] = []
+        idle.append(worker)
         self._idle_count += 1
 
-    def _surplus(self) -> WorkerProcess | None:
+    def _surplus(self) -> WorkerProcess:
         """An idle worker too many: the oldest of the kind that was used least recently."""
-        if self._idle_count <= self._max_workers:
-            return None
         kind = min(
             (kind for kind, idle in self._idle.items() if idle),
             key=lambda kind: self._idle[kind][-1].started_at_s,

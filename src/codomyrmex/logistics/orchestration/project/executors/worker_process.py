@@ -14,7 +14,8 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -35,10 +36,12 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WorkerKind:
-    """What makes two workers interchangeable: interpreter, import roots, variables that matter at the
-    start."""
+    """What makes two workers interchangeable: interpreter, import roots, variables that matter at the start.
+
+    Compared by identity: whoever makes kinds keeps one object of each.
+    """
 
     python: str
     roots: tuple[str, ...] = ()
@@ -64,12 +67,12 @@ class WorkerProcess:
     __slots__ = (
         "_connection",
         "_control",
-        "_descriptors",
         "_poller",
         "_process",
         "_reader",
         "_unsent",
         "attempts",
+        "descriptors",
         "id",
         "kind",
         "python_version",
@@ -98,17 +101,13 @@ class WorkerProcess:
         self._process = process
         self._connection = connection
         self._control = control
-        self._descriptors = (connection.fileno(), control.fileno())
+        self.descriptors = (connection.fileno(), control.fileno())
+        """What becomes readable when the runner has sent something, or when the worker ends."""
         self._reader = FrameReader(connection)
         self._unsent = False
         self._poller = select.poll()
         self._poller.register(connection, select.POLLIN)
         self._poller.register(control, select.POLLIN)
-
-    @property
-    def descriptors(self) -> tuple[int, int]:
-        """What becomes readable when the runner has sent something, or when the worker ends."""
-        return self._descriptors
 
     @property
     def pid(self) -> int:
@@ -273,9 +272,8 @@ def start_worker(
         ENGINE_VARIABLE: engine_token,
         WORKER_VARIABLE: worker_id,
     }
-    os.makedirs(spool_dir, mode=0o700, exist_ok=True)
     try:
-        with open(f"{spool}.0.log", "ab", buffering=0) as output:
+        with _first_spool(spool) as output:
             process = subprocess.Popen(
                 [kind.python, _BOOTSTRAP, _encode(options).decode()],
                 stdin=subprocess.DEVNULL,
@@ -288,7 +286,7 @@ def start_worker(
     except BaseException:
         connection.close()
         control.close()
-        os.unlink(f"{spool}.0.log")
+        Path(f"{spool}.0.log").unlink(missing_ok=True)
         raise
     finally:
         runner_end.close()
@@ -296,3 +294,12 @@ def start_worker(
     return WorkerProcess(
         worker_id=worker_id, kind=kind, process=process, connection=connection, control=control, spool=spool
     )
+
+
+def _first_spool(spool: str) -> IO[bytes]:
+    """The file that catches what a worker writes; on a full disk there is none, and what it writes is lost."""
+    try:
+        os.makedirs(os.path.dirname(spool), mode=0o700, exist_ok=True)
+        return open(f"{spool}.0.log", "ab", buffering=0)
+    except OSError:
+        return open(os.devnull, "ab", buffering=0)

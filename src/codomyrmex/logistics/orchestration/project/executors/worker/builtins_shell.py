@@ -188,8 +188,11 @@ class _Output:
         if len(kept) > 2 * TAIL_BYTES:
             del kept[:-TAIL_BYTES]
         view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._targets[source], view) :]
+        try:
+            while view:
+                view = view[os.write(self._targets[source], view) :]
+        except OSError:
+            return  # the log has no space: that is no fault of the command
 
     def close(self) -> None:
         """Takes what is still in the pipes and closes them."""

@@ -79,27 +79,22 @@ class FrameReader:
 
         None otherwise, also at the end; `read` goes on from there.
         """
-        frame = self._cut()
-        if frame is None:
-            try:
-                self._rest += self._connection.recv(_CHUNK_BYTES, socket.MSG_DONTWAIT)
-            except OSError:
-                return None
-            frame = self._cut()
-        return frame
-
-    def _cut(self) -> Optional[tuple[bytes, bytes]]:
-        """Takes one frame out of what has been read."""
         data = self._rest
-        if len(data) < _LENGTHS.size:
-            return None
-        header_size, body_size = _LENGTHS.unpack_from(data)
-        start = _LENGTHS.size + header_size
-        end = start + body_size
-        if len(data) < end:
-            return None
-        self._rest = data[end:]
-        return data[_LENGTHS.size : start], data[start:end]
+        for attempt in (0, 1):
+            if len(data) >= _LENGTHS.size:
+                header_size, body_size = _LENGTHS.unpack_from(data)
+                start = _LENGTHS.size + header_size
+                end = start + body_size
+                if len(data) >= end:
+                    self._rest = data[end:]
+                    return data[_LENGTHS.size : start], data[start:end]
+            if not attempt:
+                try:
+                    data += self._connection.recv(_CHUNK_BYTES, socket.MSG_DONTWAIT)
+                except OSError:
+                    break
+        self._rest = data
+        return None
 
     def _fill(self, data: bytes, size: int) -> Optional[bytes]:
         """`data` and what follows, up to `size` bytes."""

@@ -12,10 +12,12 @@ SIGKILL follows.
 
 from __future__ import annotations
 
+import _signal
 import _thread
 import json
 import os
 import signal
+import stat
 import sys
 import time
 
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
 
 SPIN_US = int(os.environ.get("SPIN_US", "0"))
+
+
+_decode = json.JSONDecoder().decode
+"""`json.loads` without its search for the encoding."""
 
 
 class _Retire(BaseException):
@@ -77,7 +83,7 @@ class Runner:
                 if frame is None:
                     break
                 self._quick = True
-                self._handle(json.loads(frame[0]), frame[1])
+                self._handle(_decode(frame[0].decode()), frame[1])
         except (_Retire, self._current.TaskCancelled):
             status = 128 + signal.SIGTERM
         except OSError:
@@ -91,7 +97,7 @@ class Runner:
         import faulthandler
 
         faulthandler.enable(2)
-        if os.fstat(1).st_size:
+        if _is_written(1):
             self._new_spool()  # what the interpreter said while starting belongs to no attempt
 
     def _on_terminate(self, _number: int, _frame: object) -> None:
@@ -224,7 +230,7 @@ class Runner:
             self._keep_log(header.get("log"))
         if self._environ != before:
             _restore_environment(self._environ, before)
-        if signal.getsignal(signal.SIGTERM) != self._on_terminate:
+        if _signal.getsignal(signal.SIGTERM) != self._on_terminate:  # without the enum of the other one
             signal.signal(signal.SIGTERM, self._on_terminate)
         self._modules.remember()
 
@@ -258,10 +264,12 @@ def _json(fields: dict[str, Any]) -> bytes:
 
 
 def _is_written(descriptor: int) -> bool:
+    """Whether the spool has served: something is in it, or it is none (see `spool.open_spool`)."""
     try:
-        return os.fstat(descriptor).st_size > 0
+        found = os.fstat(descriptor)
     except OSError:
         return True  # the action closed it; a new spool puts that right
+    return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
 
 def _restore_environment(environ: dict[bytes, bytes], before: dict[bytes, bytes]) -> None:

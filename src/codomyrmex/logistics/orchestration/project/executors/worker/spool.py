@@ -58,8 +58,11 @@ def _same_file(one: str, other: bytes) -> bool:
 
 
 def open_spool(path: str) -> None:
-    """Makes a new file of this name descriptors 1 and 2."""
-    opened = os.open(path, _FLAGS, 0o600)
+    """Makes a new file of this name descriptors 1 and 2; where none can be made, what is written is lost."""
+    try:
+        opened = os.open(path, _FLAGS, 0o600)
+    except OSError:  # the disk is full, or the folder is gone: no reason to lose an attempt
+        opened = os.open(os.devnull, os.O_WRONLY)
     os.dup2(opened, 1)
     os.dup2(opened, 2)
     os.close(opened)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TAG = "$type"
 MAX_DEPTH = 200
 _INT_LOW, _INT_HIGH = -(2**63), 2**64 - 1
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Unserialisable(TypeError):
@@ -81,8 +82,7 @@ def from_tagged(tree: Any, *, classes: bool) -> Any:
 
 def dumps(value: Any, *, root: str = "output") -> bytes:
     """`to_tagged`, as UTF-8 JSON."""
-    tree = to_tagged(value, root=root)
-    return json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _encode(to_tagged(value, root=root)).encode()
 
 
 def loads(data: bytes, *, classes: bool = True) -> Any:
