@@ -62,11 +62,13 @@ def run_through_deaths(
 
     The last one lives. `look` sees the run after each death.
     """
-    clock = VirtualClock()
+    clock, root = VirtualClock(), Path(__file__).parent
     for number, after in [*deaths, (0, False)]:
         real = SQLiteDatabase.open(state / "state.db")
         database = DyingDatabase(real, after=after)
-        engine = OrchestrationEngine(state=state, database=database, clock=clock, recover=False, cpu_count=2)
+        engine = OrchestrationEngine(
+            state=state, root=root, database=database, clock=clock, recover=False, cpu_count=2
+        )
         database.fail_commit = database.commits + number if number else ()
         try:
             taken = engine.recover() or [_find_or_start(engine, what)]

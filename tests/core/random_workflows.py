@@ -1,6 +1,6 @@
 """Small workflows made at random, run on real engines and checked against the reference interpreter.
 
-Steps call `act` below, found by module and name, so a run can go on in another engine.
+Steps call `scripted_steps.act`, found by module and name, so a run can go on in another engine.
 """
 
 from __future__ import annotations
@@ -11,24 +11,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 from reference_interpreter import Interpreter
+from scripted_steps import scripted, total
 
-from codomyrmex.current_task import current_task
 from codomyrmex.logistics.orchestration.project.states import TriggerRule
 from codomyrmex.testing import FinishedRun
 
 Step = dict[str, Any]
-ERRORS: dict[str, type[Exception]] = {"ValueError": ValueError, "KeyError": KeyError}
 NAMES = {"ValueError": {"ValueError"}, "KeyError": {"KeyError", "LookupError"}}
 SCRIPTS = st.lists(st.sampled_from(["ok", "ok", "ok", "ValueError", "KeyError"]), min_size=1, max_size=3)
-
-
-def act(script: list[str], used: Any = None, item: Any = None) -> int:
-    """What every step does: fail as the script says for this attempt, or add up what it was given."""
-    script, item = scripted(script, item)
-    said = script[min(current_task().attempt, len(script)) - 1]
-    if said != "ok":
-        raise ERRORS[said](said)
-    return 1 + total(used) + total(item)
 
 
 def expected(
@@ -40,19 +30,6 @@ def expected(
     script, item = scripted(step["script"], item)
     said = script[min(number, len(script)) - 1]
     return (None, 1 + total(output.get(step["uses"])) + total(item)) if said == "ok" else (NAMES[said], None)
-
-
-def scripted(script: list[str], item: Any) -> tuple[list[str], Any]:
-    if isinstance(item, dict) and "script" in item:
-        return item["script"], item["value"]
-    return script, item
-
-
-def total(value: Any) -> int:
-    """The sum of all numbers in a value."""
-    if isinstance(value, (list, dict)):
-        return sum(map(total, value.values() if isinstance(value, dict) else value))
-    return value if isinstance(value, int) else 0
 
 
 @st.composite
@@ -118,7 +95,7 @@ def _entry(step: Step) -> dict[str, Any]:
     parameters: dict[str, Any] = {"script": step["script"]}
     entry: dict[str, Any] = {
         "name": step["name"],
-        "module": __name__,
+        "module": "scripted_steps",
         "action": "act",
         "dependencies": step["parents"],
         "trigger_rule": step["rule"],

@@ -13,7 +13,7 @@ from codomyrmex.testing import FinishedRun
 def step(name: str, script: list[str], *parents: str, **more: Any) -> dict[str, Any]:
     retry = {"max_attempts": 3, "delay_s": 1}
     parameters = {"script": script, **more.pop("parameters", {})}
-    head = {"name": name, "module": "random_workflows", "action": "act", "dependencies": list(parents)}
+    head = {"name": name, "module": "scripted_steps", "action": "act", "dependencies": list(parents)}
     return {**head, "parameters": parameters, "retry": retry, **more}
 
 

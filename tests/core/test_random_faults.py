@@ -16,6 +16,8 @@ from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.testing import FaultyDatabase, FinishedRun, run_workflow
 
 ERRORS = st.sampled_from([StoreBusy, StoreFull, StoreIOError])
+# Not so many in a row that the engine loses its patience.
+FEW, MANY = st.sets(st.integers(2, 20), max_size=6), st.sets(st.integers(2, 60), max_size=10)
 DEATHS = st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=4)
 
 
@@ -40,7 +42,12 @@ def try_deaths(chosen: list[Step], deaths: list[tuple[int, bool]], *, fail_fast:
 
 
 @settings(max_examples=80)
-@given(chosen=steps(at_most=5), numbers=st.sets(st.integers(2, 20)), error=ERRORS, after=st.booleans())
+@given(
+    chosen=steps(at_most=5),
+    numbers=st.sets(st.integers(2, 20), max_size=6),
+    error=ERRORS,
+    after=st.booleans(),
+)
 def test_failed_commits_change_no_outcome(
     chosen: list[Step], numbers: set[int], error: type[StoreError], after: bool
 ) -> None:
@@ -57,7 +64,7 @@ def test_dying_engines_change_no_outcome(
 
 @pytest.mark.reliability
 @settings(max_examples=3000)
-@given(chosen=steps(), numbers=st.sets(st.integers(2, 60)), error=ERRORS, after=st.booleans())
+@given(chosen=steps(), numbers=MANY, error=ERRORS, after=st.booleans())
 def test_failed_commits_change_no_outcome_in_full(
     chosen: list[Step], numbers: set[int], error: type[StoreError], after: bool
 ) -> None:

@@ -68,7 +68,7 @@ class CrashCourse:
     """about how long it runs undisturbed: where kills are aimed at."""
 
     def perform(self, kills: int) -> Outcome:
-        """Kills so many engines while the run is unfinished (fewer if it ends too early), then lets it end."""
+        """Kills so many engines while the run is unfinished (fewer if it ends early), then lets it end."""
         outcome = Outcome()
         struck = True
         for _ in range(kills):
@@ -184,8 +184,8 @@ class CrashCourse:
         slots = len(os.sched_getaffinity(0))
         if outcome.repeats > slots * outcome.kills + outcome.workers:
             outcome.faults.append(
-                f"{outcome.repeats} attempts repeated on {slots} slots, after {outcome.kills} kills of engines "
-                f"and {outcome.workers} of workers"
+                f"{outcome.repeats} attempts repeated on {slots} slots, after {outcome.kills} engine kills "
+                f"and {outcome.workers} worker kills"
             )
         if outcome.status != "completed":
             outcome.faults.append(f"the run is {outcome.status}: {run.error}")

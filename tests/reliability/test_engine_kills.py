@@ -55,8 +55,9 @@ class Totals:
     def __str__(self) -> str:
         return (
             f"{self.kills} kills of an engine whose run was unfinished, {self.early} before it was stored, "
-            f"{self.workers} of workers, in {self.runs} runs of {self.tasks} tasks in all: results that differ 0, "
-            f"recorded tasks begun again 0, processes left 0, unrecorded attempts repeated {self.repeats}"
+            f"{self.workers} of workers, in {self.runs} runs of {self.tasks} tasks in all: "
+            f"results that differ 0, recorded tasks begun again 0, processes left 0, "
+            f"unrecorded attempts repeated {self.repeats}"
         )
 
 

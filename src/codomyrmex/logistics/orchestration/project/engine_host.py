@@ -71,7 +71,6 @@ class EngineHost:
         self._scratch: Any = None
         self.epoch, self.token = self._enter()
         self._bury_the_dead()
-        self._bury_the_dead()
         cpus = settings.cpu_count or available_cpus()
         self.cpu_milli = 1000 * cpus
         workers = settings.max_workers or min(64, max(8, 4 * cpus))

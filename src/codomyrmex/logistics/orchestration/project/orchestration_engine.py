@@ -249,6 +249,9 @@ def _durability(text: str) -> Durability:
 def _live_view(live: LiveRun) -> RunView:
     state = live.state
     counts = dict(zip((status.value for status in STATUSES), state.counts, strict=True))
+    # A fan-out step waits for its items, which are counted themselves.
+    counts["blocked"] += counts["running"] - state.running
+    counts["running"] = state.running
     return RunView(
         execution_id=state.id,
         workflow=state.workflow.name,

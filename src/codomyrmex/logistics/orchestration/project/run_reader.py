@@ -30,6 +30,10 @@ FROM run
 """
 COUNT_STATES = "SELECT state, count(*) FROM task WHERE run = ? GROUP BY state"
 FAN_OUT_SIZES = "SELECT coalesce(sum(size), 0) FROM fan_out WHERE run = ?"
+OPEN_FAN_OUTS = """
+SELECT count(*) FROM fan_out JOIN task ON task.run = fan_out.run AND task.position = fan_out.step
+WHERE fan_out.run = ? AND task.state = 'running'
+"""
 EVENTS = "SELECT sequence, at, body FROM event WHERE run = ? AND sequence > ? ORDER BY sequence"
 
 
@@ -175,9 +179,11 @@ class RunReader:
     def _counts(self, number: int, definition: str, status: str) -> TaskCounts:
         counts: dict[str, int] = {row[0]: row[1] for row in self._database.query(COUNT_STATES, (number,))}
         total = len(self._workflow(definition)) + self._database.query(FAN_OUT_SIZES, (number,))[0][0]
-        unbegun = total - sum(counts.values())
-        if unbegun:
-            counts["blocked"] = counts.get("blocked", 0) + unbegun
+        # A fan-out step waits for its items, which are counted themselves.
+        open_fan_outs = self._database.query(OPEN_FAN_OUTS, (number,))[0][0] if counts.get("running") else 0
+        waiting = total - sum(counts.values()) + open_fan_outs
+        counts["running"] = counts.get("running", 0) - open_fan_outs
+        counts["blocked"] = counts.get("blocked", 0) + waiting
         return TaskCounts(total=total, **counts)
 
     def _owner(self, epoch: int, status: str) -> str | None:

@@ -21,6 +21,7 @@ ROWS = """
 SELECT position, state, reason, attempt, ready_at, started_at, ended_at, error FROM task WHERE run = ?
 """
 FAN_OUTS = "SELECT step, first, size FROM fan_out WHERE run = ? ORDER BY first"
+EXPLAINED_AT_MOST = 30
 WHY_SKIPPED = {
     "condition": "its run_if said no",
     "upstream": "a step it depends on did not succeed",
@@ -70,13 +71,15 @@ class TaskTable:
                     yield self._view(first + index, step, index, None)
 
     def explain(self, task: str | None) -> list[str]:
-        """What waiting tasks wait for; with a name, that task whatever its state."""
+        """What waiting tasks wait for and why tasks did not complete; with a name, that task whatever its state."""
         said = []
         for view in self.views():
             if task is not None and task not in (view.name, view.step):
                 continue
-            if task is not None or view.status not in FINAL_TASK_STATUSES:
+            if task is not None or view.status not in FINAL_TASK_STATUSES or view.error or view.reason:
                 said.append(self._sentence(view))
+        if task is None and len(said) > EXPLAINED_AT_MOST:
+            said[EXPLAINED_AT_MOST:] = [f"... and {len(said) - EXPLAINED_AT_MOST} more tasks; name one to hear of it."]
         return said
 
     def _status(self, position: int, step: int) -> tuple[str, str | None]:

@@ -26,7 +26,6 @@ __all__ = [
     "decode_tree",
     "encode",
     "encode_tree",
-    "encode_tree",
     "from_tagged",
     "load",
     "to_tagged",
@@ -45,11 +44,6 @@ def encode(value: Any, *, root: str = "output") -> bytes:
 
 def encode_tree(tree: Any) -> bytes:
     """A tree that is tagged already, as `decode_tree` gives it, as tagged JSON."""
-    return _encode_tree(tree)
-
-
-def encode_tree(tree: Any) -> bytes:
-    """A tree that is tagged already, as resolved parameters are, as bytes."""
     return _encode_tree(tree)
 
 

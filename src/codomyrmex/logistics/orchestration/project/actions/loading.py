@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from codomyrmex.logistics.orchestration.project.actions import places
@@ -23,6 +24,9 @@ from codomyrmex.logistics.orchestration.project.workflow_faults import nearest
 if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
+
+_loading = RLock()
+"""Held while a file is loaded by its path: another thread must not find it half executed."""
 
 
 def load_function(
@@ -107,20 +111,21 @@ def _load_path(path: str) -> ModuleType:
 
     stem = "".join(char if char.isalnum() else "_" for char in os.path.basename(path).removesuffix(".py"))
     name = f"file_{stem}_{binascii.crc32(os.fsencode(path)):08x}"
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file", path=path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
-    return module
+    with _loading:
+        known = sys.modules.get(name)
+        if known is not None:
+            return known
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path} is not a Python file", path=path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+        return module
 
 
 def _function_missing(loaded: ModuleType, module: str, action: str) -> FunctionMissing:

@@ -149,7 +149,11 @@ class ProcessExecutor:
             worker = idle.pop()
             begun = self._running[attempt.token] = BegunAttempt(self, attempt)
             begun.assign(worker)
-        worker.send(_run_header(attempt, begun.sequence), attempt.parameters)
+        try:
+            self._send(begun, worker)
+        except BaseException:
+            del self._running[attempt.token]
+            raise
         return begun
 
     def collect(self, begun: BegunAttempt) -> Outcome | None:
@@ -262,7 +266,7 @@ class ProcessExecutor:
                     self._put(worker)
                     return verdicts.cancelled_before_start()
                 begun.assign(worker)
-            worker.send(_run_header(attempt, begun.sequence), attempt.parameters)
+            self._send(begun, worker)
         try:
             header, body = worker.receive()
             while header["kind"] in _NOTES:
@@ -273,6 +277,15 @@ class ProcessExecutor:
             begun.worker = None
             return None
         return self._answered(begun, worker, header, body)
+
+    def _send(self, begun: BegunAttempt, worker: WorkerProcess) -> None:
+        """Sends the attempt to its worker; raises where it cannot be put in a frame, and nothing was sent."""
+        attempt = begun.attempt
+        try:
+            worker.send(_run_header(attempt, begun.sequence), attempt.parameters)
+        except ValueError:
+            self._give_back(worker, begun)
+            raise
 
     def _answered(
         self, begun: BegunAttempt, worker: WorkerProcess, header: dict[str, Any], body: bytes

@@ -30,6 +30,14 @@ class _Proxy(io.TextIOBase):
             return self._stream.write(text)
         return len(text) if task.write_log(text) else self._stream.write(text)
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return self._stream.errors
+
     def flush(self) -> None:
         self._stream.flush()
 

@@ -12,7 +12,7 @@ SIGKILL follows.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _thread
 import json
 import os
