@@ -143,9 +143,9 @@ def check(
         oracle.commit(commit)
     assert run.statuses() == {name: oracle.state[name] for name in run.tasks}
     assert len(run.tasks) == len(oracle.state)
-    assert run.status.value == oracle.status
+    assert run.status.value == oracle.status()
     assert dict(run.results) == {
         step["name"]: oracle.output[step["name"]] for step in chosen if step["name"] in oracle.output
     }
-    if result is not None and oracle.status == "completed":
+    if result is not None and oracle.status() == "completed":
         assert run.outputs == {"result": oracle.output[result]}

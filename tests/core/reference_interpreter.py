@@ -12,9 +12,8 @@ class Interpreter:
     def __init__(self, steps, act, *, fail_fast=False, result=None):
         self.steps = {step["name"]: step for step in steps}
         self.act, self.fail_fast, self.result = act, fail_fast, result
-        self.state = dict.fromkeys(self.steps, "blocked")
+        self.state, self.stopped, self.failed = dict.fromkeys(self.steps, "blocked"), False, False
         self.items, self.output, self.tries = {}, {}, {}
-        self.stopped = self.failed = False
         self.settle()
 
     def commit(self, moves):
@@ -22,11 +21,11 @@ class Interpreter:
         for what, task, number in moves:
             if what == "started":
                 self.settle()
-            wanted = "pending" if what == "started" else "running"
-            assert self.state[task] == wanted, f"{task} {what} while it was {self.state[task]}"
-            if what == "started":
+                assert self.state[task] == "pending", f"{task} began while it was {self.state[task]}"
                 self.state[task] = "running"
-            elif what == "ended":
+                continue
+            assert self.state[task] == "running", f"{task} {what} while it was {self.state[task]}"
+            if what == "ended":
                 self.end(self.steps[task.partition("[")[0]], task, number)
             else:
                 self.again(task)
@@ -37,9 +36,9 @@ class Interpreter:
         names, value = self.act(step, task, number, self.items.get(task), self.output)
         if names is None:
             self.state[task], self.output[task] = "completed", value
-            return
-        wanted = not names & set(step["never"]) and (not step["on"] or names & set(step["on"]))
-        if wanted and self.tries[task] < step["max_attempts"] and not self.stopped:
+        elif (step["on"] and not names & set(step["on"])) or names & set(step["never"]):
+            self.fail(step, task)
+        elif self.tries[task] < step["max_attempts"] and not self.stopped:
             self.again(task)
         else:
             self.fail(step, task)
@@ -83,8 +82,7 @@ class Interpreter:
         kind, over = step["over"]
         items = self.output.get(over) if kind == "output" else over
         if isinstance(items, list):
-            tasks = {f"{name}[{number}]": item for number, item in enumerate(items)}
-            self.items |= tasks
+            self.items |= (tasks := {f"{name}[{number}]": item for number, item in enumerate(items)})
             self.state |= {name: "running"} | dict.fromkeys(tasks, "pending")
         else:
             self.fail(step, name)
@@ -97,7 +95,6 @@ class Interpreter:
         elif states <= TERMINAL:
             self.fail(step, name) if "failed" in states else self.state.update({name: "cancelled"})
 
-    @property
     def status(self):
         lacking = self.result is not None and self.result not in self.output
         return "failed" if self.failed or lacking else "completed"

@@ -341,6 +341,31 @@ def test_cancelling_right_after_the_start_ends_every_task(engine: OrchestrationE
         assert execution.status.value == "cancelled"
 
 
+def test_an_attempt_that_does_not_hear_is_asked_again(
+    engine: OrchestrationEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, begun = engine._host.runner, Event()
+    asked: list[int] = []
+
+    def stop_too_early(run: Any, position: int, *, kill: bool) -> bool:
+        asked.append(position)
+        return len(asked) > 2 and stop(run, position, kill=kill)
+
+    def work() -> None:
+        begun.set()
+        wait_until(lambda: current_task().cancelled, timeout_s=LIMIT_S)
+
+    stop = runner.stop
+    monkeypatch.setattr(runner, "stop", stop_too_early)
+    made = Workflow("deaf")
+    made.step(work).options(name="a")
+    execution = engine.start_workflow(made)
+    assert begun.wait(LIMIT_S)
+    engine.cancel(execution.execution_id)
+    assert execution.wait(LIMIT_S)
+    assert asked == [0, 0, 0]
+
+
 def test_a_cancelled_run_drops_the_timers_of_its_retries(engine: OrchestrationEngine) -> None:
     made = Workflow("timer")
     made.step(fail).options(name="a", retry={"max_attempts": 2, "delay_s": 3000})

@@ -61,7 +61,7 @@ def started_again(events: Iterable[Mapping[str, Any]]) -> int:
     """The same by the journal: attempts that were started beyond the first of each task."""
     started = Counter(event["task"] for event in events if event["event"] == "started")
     returned = sum(event["event"] == "returned" and event["details"][1] == "recalled" for event in events)
-    return sum(started.values()) - len(started) - returned
+    return sum(started.values()) - len(started) - int(returned)
 
 
 def journal_faults(events: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -95,7 +95,7 @@ def test_a_step_that_never_ends_stops_at_its_timeout_with_all_below_it(
 ) -> None:
     file = workflow(tmp_path, each)
     began_s = time.monotonic()
-    with OrchestrationEngine(state=tmp_path / "state", root=tmp_path) as engine:
+    with OrchestrationEngine(state=tmp_path / "state", root=tmp_path, max_workers=2 * each + 6) as engine:
         run = engine.execute_workflow(file)
         took_s = time.monotonic() - began_s
         assert run.status == "completed"

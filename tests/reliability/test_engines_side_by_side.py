@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class Project:
         self.effects = folder / "effects.txt"
         (folder / "held_actions.py").write_text(ACTIONS)
 
-    def workflow(self, name: str, steps: list[dict[str, object]]) -> Path:
+    def workflow(self, name: str, steps: Sequence[Mapping[str, object]]) -> Path:
         file = self.folder / f"{name}.json"
         file.write_text(json.dumps({"codomyrmex": 1, "name": name, "steps": steps}))
         return file

@@ -55,7 +55,9 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def configure(stream: TextIO, *, level: int = logging.WARNING, secrets: Iterable[str] = ()) -> logging.Handler:
+def configure(
+    stream: TextIO, *, level: int = logging.WARNING, secrets: Iterable[str] = ()
+) -> logging.Handler:
     """Sends our log to `stream` as JSON lines; returns the handler, so that the caller can take it away."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(secrets))

@@ -17,25 +17,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from codomyrmex.clock import ManualClock, VirtualClock
-from codomyrmex.testing.faulty_database import FaultyDatabase
-from codomyrmex.testing.finished_run import FinishedRun, run_workflow
-from codomyrmex.testing.resumption import assert_resumes
-
-__all__ = [
-    "FaultyDatabase",
-    "FinishedRun",
-    "ManualClock",
-    "VirtualClock",
-    "assert_resumes",
-    "codomyrmex_engine",
-    "run_workflow",
-]
+_HOMES = {
+    "FaultyDatabase": "codomyrmex.testing.faulty_database",
+    "FinishedRun": "codomyrmex.testing.finished_run",
+    "ManualClock": "codomyrmex.clock",
+    "VirtualClock": "codomyrmex.clock",
+    "assert_resumes": "codomyrmex.testing.resumption",
+    "codomyrmex_engine": "codomyrmex.testing.fixtures",
+    "run_workflow": "codomyrmex.testing.finished_run",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "codomyrmex_engine":  # the only name that needs pytest
-        from codomyrmex.testing.fixtures import codomyrmex_engine
+    from importlib import import_module
 
-        return codomyrmex_engine
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

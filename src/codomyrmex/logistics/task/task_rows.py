@@ -23,7 +23,9 @@ from codomyrmex.logistics.storage.database import Transaction
 
 Rows = Sequence[tuple[Any, ...]]
 
-CLAIM = "INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)"
+CLAIM = (
+    "INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)"
+)
 CLAIM_AGAIN = """
 INSERT INTO task (run, position, state, attempt, epoch, started_at) VALUES (?, ?, 'running', ?, ?, ?)
 ON CONFLICT (run, position) DO UPDATE

@@ -51,7 +51,7 @@ _HOMES = {
     "WorkflowNotFound": "codomyrmex.exceptions",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0605 - the table above is the list
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

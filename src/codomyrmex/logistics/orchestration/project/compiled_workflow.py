@@ -201,7 +201,9 @@ class _Compiler:
         if over is not None:
             self.fan_outs[number] = self._template(over, (*place, "foreach")) or compile_template([])
 
-    def _check_isolation(self, step: Mapping[str, Any], function: Callable[..., Any] | None, place: Path) -> None:
+    def _check_isolation(
+        self, step: Mapping[str, Any], function: Callable[..., Any] | None, place: Path
+    ) -> None:
         """A thread cannot be ended in time, and a closure cannot be sent to a process."""
         spec = self.specs.specs[self.spec_of[-1]]
         for key in ("timeout_s", "resources"):
@@ -209,7 +211,9 @@ class _Compiler:
             if spec.isolation is not Isolation.PROCESS and limit is not None:
                 what = "a timeout" if key == "timeout_s" else "a memory limit"
                 message = f"{what} cannot be kept in isolation {spec.isolation.value!r}"
-                self._fault((*place, key), message, code="isolation", advice="use isolation: process, or take it out")
+                self._fault(
+                    (*place, key), message, code="isolation", advice="use isolation: process, or take it out"
+                )
         if spec.isolation is Isolation.PROCESS and function is not None and "<" in spec.action:
             message = f"{spec.action!r} is a closure or a lambda, which no other process can find"
             self._fault(place, message, code="isolation", advice="move it to the top level of a module")
@@ -260,10 +264,19 @@ class _Compiler:
                     names=list(declared),
                 )  # fmt: skip
         elif reference.root in ("item", "index") and (not fan_out or path[-1] in ("run_if", "foreach")):
-            advice = "add `foreach:` to this step" if not fan_out else "`run_if` and `foreach` are judged once, before there are items"
+            advice = (
+                "add `foreach:` to this step"
+                if not fan_out
+                else "`run_if` and `foreach` are judged once, before there are items"
+            )
             self._fault(path, f"{reference.text} means nothing here", code="no_item", advice=advice)
         elif reference.root == "secrets":
-            self._fault(path, "secrets are not supported by this version", code="unsupported", advice="use ${env.NAME}")
+            self._fault(
+                path,
+                "secrets are not supported by this version",
+                code="unsupported",
+                advice="use ${env.NAME}",
+            )
 
     def read_outputs(self) -> Template | None:
         outputs = self.document.get("outputs")
@@ -311,4 +324,9 @@ class _Compiler:
         advice: str | None = None,
     ) -> None:
         near = difflib.get_close_matches(got, names[:5000], n=1, cutoff=0.6) if got else []
-        self.faults.append((path, Fault(message=message, code=code, got=got, nearest=near[0] if near else None, advice=advice)))
+        self.faults.append(
+            (
+                path,
+                Fault(message=message, code=code, got=got, nearest=near[0] if near else None, advice=advice),
+            )
+        )

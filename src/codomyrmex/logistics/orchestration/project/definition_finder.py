@@ -50,7 +50,9 @@ class DefinitionFinder:
         if path.is_file():
             return load_path(path, shown_as=text)
         if os.sep in text or path.suffix in SUFFIXES:
-            raise WorkflowNotFound(text, nearest=_nearest_file(path), hint="no such file; a name has no suffix")
+            raise WorkflowNotFound(
+                text, nearest=_nearest_file(path), hint="no such file; a name has no suffix"
+            )
         found = [each for each in self.all() if each.name == text]
         if len(found) > 1:
             files = " and ".join(str(self.shown(each.file)) for each in found)
@@ -97,7 +99,9 @@ class DefinitionFinder:
             if place.is_file():
                 yield place
             elif place.is_dir():
-                yield from sorted(path for path in place.rglob("*") if path.is_file() and not path.is_symlink())
+                yield from sorted(
+                    path for path in place.rglob("*") if path.is_file() and not path.is_symlink()
+                )
         yield from sorted((self.root / PRODUCTION).glob("*.json"))
 
     def _nearest(self, text: str) -> str | None:

@@ -14,7 +14,8 @@ serves all that came in while the last one ran, without a writer thread and its 
 starts before its predecessor's result is committed, because its start is in the same transaction.
 
 A commit that fails drops the plan and keeps the inbox; nothing is dispatched until one succeeds. Where it
-is unknown whether a commit took effect, the journal tells, which every transaction adds to. A run whose rows are not as this engine believes is put aside (`on_broken`), the others go on.
+is unknown whether a commit took effect, the journal tells, which every transaction adds to. A run whose rows
+are not as this engine believes is put aside (`Dispatch.broken`), the others go on.
 """
 
 from __future__ import annotations
@@ -427,7 +428,7 @@ class Drain:
         self.admission.rollback()
         for submission in batch.submissions:
             submission.run.number = 0
-        if isinstance(error, TRANSIENT) or isinstance(error, run_store.StaleEngine):
+        if isinstance(error, (*TRANSIENT, run_store.StaleEngine)):
             self._try_later(error)
             return False
         self._put_aside(batch, error)

@@ -206,9 +206,8 @@ class EngineHost:
             return AsyncExecutor()
 
         def process() -> Executor:
-            from codomyrmex.logistics.orchestration.project.executors.process import ProcessExecutor
-
             from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
+            from codomyrmex.logistics.orchestration.project.executors.process import ProcessExecutor
 
             chosen = choose_interpreter(None, root=str(self.root), configured=self.settings.python)
             return ProcessExecutor(

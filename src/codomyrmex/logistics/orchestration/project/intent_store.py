@@ -14,7 +14,8 @@ from codomyrmex.logistics.storage.database import Database, Transaction
 INSERT = "INSERT INTO intent (run, kind, by, at) VALUES (?, ?, ?, ?)"
 OPEN = """
 SELECT intent.sequence, intent.run, intent.kind FROM intent JOIN run ON run.number = intent.run
-WHERE intent.handled_at IS NULL AND run.epoch = ? AND run.status IN ('pending', 'running', 'paused') ORDER BY intent.sequence
+WHERE intent.handled_at IS NULL AND run.epoch = ?
+AND run.status IN ('pending', 'running', 'paused') ORDER BY intent.sequence
 """
 CLOSE = "UPDATE intent SET handled_at = ? WHERE sequence = ? AND handled_at IS NULL"
 

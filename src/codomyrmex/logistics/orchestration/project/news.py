@@ -19,7 +19,6 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import RunIntent
 
-
 Entry = tuple[int, int]
 """Position and attempt number."""
 

@@ -60,7 +60,9 @@ class OrchestrationEngine:
         database: Database | None = None,
     ) -> None:
         if executor != "local":
-            raise SettingsError(f"executor {executor!r} is not there yet", hint="leave it out: work runs on this machine")
+            raise SettingsError(
+                f"executor {executor!r} is not there yet", hint="leave it out: work runs on this machine"
+            )
         options = dict(config or {})
         in_memory = os.fspath(state) == MEMORY if state is not None else False
         workspace = find_workspace(
@@ -200,7 +202,9 @@ class OrchestrationEngine:
                     attempt=state.attempts[position],
                     module=spec.module,
                     action=spec.action,
-                    log_path=self._host.runner.log_path(state.id, state.name_of(position), state.attempts[position]),
+                    log_path=self._host.runner.log_path(
+                        state.id, state.name_of(position), state.attempts[position]
+                    ),
                 )
             )
         return found
@@ -219,7 +223,9 @@ class OrchestrationEngine:
         """Writes the wish for the living engine that owns a run; False when there is none."""
         if any(orphan == run_id for orphan, _owner in self._host.orphans()):
             return False
-        ask_owner(self._host.database, self._host.state_dir, run_id, kill=kill, now_us=self._host.clock.now_us())
+        ask_owner(
+            self._host.database, self._host.state_dir, run_id, kill=kill, now_us=self._host.clock.now_us()
+        )
         return True
 
 
@@ -278,7 +284,9 @@ def configure(**options: Any) -> None:
     """Sets what the shared engine is opened with (the keywords of `OrchestrationEngine`); before its first use."""
     with _shared.lock:
         if _shared.engine is not None:
-            raise SettingsError("the shared engine is open already", hint="call configure() before the first get_*()")
+            raise SettingsError(
+                "the shared engine is open already", hint="call configure() before the first get_*()"
+            )
         _shared.options = dict(options)
 
 

@@ -14,7 +14,6 @@ chunk for a worker process holds one attempt, so a worker that is killed takes a
 from __future__ import annotations
 
 import os
-import time
 import select
 from collections import deque
 from threading import Thread
@@ -26,7 +25,6 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import Begun, 
 from codomyrmex.logistics.orchestration.project.news import Arrival, Chunk, Entry
 from codomyrmex.logistics.orchestration.project.slots import Slots
 
-RSPIN = int(os.environ.get("RSPIN", "0"))
 _Flight = tuple[Chunk, Entry, Begun]
 
 
@@ -107,12 +105,7 @@ class ProcessSlots:
     def _wait_and_collect(self) -> None:
         self._sleeping = True
         # Looked at after the mark was set, so that nobody's chunk is left lying.
-        ready = []
-        if RSPIN and not self._given:
-            end = time.monotonic_ns() + RSPIN*1000
-            while not (ready := self._poller.poll(0)) and time.monotonic_ns() < end:
-                os.sched_yield()
-        ready = ready or self._poller.poll(0 if self._given else None)
+        ready = self._poller.poll(0 if self._given else None)
         self._sleeping = False
         for descriptor, _ in ready:
             flight = self._flights.get(descriptor)

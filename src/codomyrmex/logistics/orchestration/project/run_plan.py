@@ -53,8 +53,8 @@ class RunPlan:
     __slots__ = (
         "_groups_bad", "_groups_open", "_open", "_queue", "attempts", "crashes", "decoded", "ended", "epoch", "errors",
         "events", "expanded", "failed", "failed_attempts", "finished", "first_failure", "groups", "intent", "losses",
-        "now_us", "outputs", "ready", "restarted", "result", "returned", "rows_ahead", "run", "settled", "skipped", "started", "states",
-        "status", "stopping", "timers", "waiting",
+        "now_us", "outputs", "ready", "restarted", "result", "returned", "rows_ahead", "run", "settled", "skipped",
+        "started", "states", "status", "stopping", "timers", "waiting",
     )  # fmt: skip
 
     def __init__(self, run: RunState, *, epoch: int, now_us: int) -> None:

@@ -56,18 +56,28 @@ class RunReader:
             if not rows:
                 raise RunNotFound("@last", hint="nothing has been run here yet: codomyrmex run FILE")
             return str(rows[0][0])
-        rows = self._database.query("SELECT id FROM run WHERE id >= ? AND id < ? LIMIT 2", (text, text + "\U0010ffff"))
+        rows = self._database.query(
+            "SELECT id FROM run WHERE id >= ? AND id < ? LIMIT 2", (text, text + "\U0010ffff")
+        )
         if len(rows) == 1 or (rows and rows[0][0] == text):
             return str(rows[0][0])
         if len(rows) > 1:
             raise RunNotFound(text, hint=f"several ids begin so, {rows[0][0]} and {rows[1][0]} among them")
-        rows = self._database.query("SELECT id FROM run WHERE workflow = ? ORDER BY number DESC LIMIT 1", (text,))
+        rows = self._database.query(
+            "SELECT id FROM run WHERE workflow = ? ORDER BY number DESC LIMIT 1", (text,)
+        )
         if not rows:
-            raise RunNotFound(text, nearest=self._nearest(text), hint="codomyrmex runs list shows what there is")
+            raise RunNotFound(
+                text, nearest=self._nearest(text), hint="codomyrmex runs list shows what there is"
+            )
         return str(rows[0][0])
 
     def runs(
-        self, limit: int = 20, cursor: str | None = None, status: str | None = None, workflow: str | None = None
+        self,
+        limit: int = 20,
+        cursor: str | None = None,
+        status: str | None = None,
+        workflow: str | None = None,
     ) -> tuple[list[RunView], str | None, int]:
         """Newest first; the cursor of the next page, or None; how many there are in all."""
         where, values = ["1"], []
@@ -76,7 +86,7 @@ class RunReader:
                 where.append(f"{column} = ?")
                 values.append(value)
         condition = " AND ".join(where)
-        total = self._database.query(f"SELECT count(*) FROM run WHERE {condition}", values)[0][0]  # noqa: S608
+        total = self._database.query(f"SELECT count(*) FROM run WHERE {condition}", values)[0][0]
         if cursor is not None:
             condition += " AND number < ?"
             values.append(cursor)
@@ -99,7 +109,11 @@ class RunReader:
     def tasks(self, run_id: str, *, status: str | None = None, limit: int | None = None) -> list[TaskView]:
         """Tasks in the order of the definition, each fan-out before its items."""
         found = (task for task in self._table(run_id).views() if status is None or task.status == status)
-        return [task for _number, task in zip(range(limit), found, strict=False)] if limit is not None else list(found)
+        return (
+            [task for _number, task in zip(range(limit), found, strict=False)]
+            if limit is not None
+            else list(found)
+        )
 
     def task(self, run_id: str, name: str) -> TaskView:
         """One task by `name` or `name[i]`; raises `TaskNotFound`."""
@@ -157,7 +171,20 @@ class RunReader:
         return TaskTable(self._database, row[0], run_id, self._workflow(row[3]), row[4], self._state_dir)
 
     def _view(self, row: Row) -> RunView:
-        number, run_id, workflow, definition, status, epoch, parameters, outputs, error, created, started, ended = row
+        (
+            number,
+            run_id,
+            workflow,
+            definition,
+            status,
+            epoch,
+            parameters,
+            outputs,
+            error,
+            created,
+            started,
+            ended,
+        ) = row
         failure = msgspec.json.decode(error) if error else {}
         began = started if started is not None else created
         return RunView(
@@ -209,7 +236,9 @@ class RunReader:
 class RunResults(Mapping[str, Any]):
     """Outputs of completed steps, read from the store when asked for."""
 
-    def __init__(self, database: Database, results: ResultFiles, run: int, workflow: CompiledWorkflow) -> None:
+    def __init__(
+        self, database: Database, results: ResultFiles, run: int, workflow: CompiledWorkflow
+    ) -> None:
         self._database = database
         self._results = results
         self._run = run

@@ -17,6 +17,7 @@ from codomyrmex.logistics.orchestration.project.run_state import COMPLETED, RunS
 from codomyrmex.logistics.orchestration.project.states import STATUSES
 from codomyrmex.logistics.orchestration.project.values import decode_tree
 
+
 class Overlay(Protocol):
     """What a plan that lies over a run says instead of it."""
 
@@ -54,7 +55,12 @@ class RunScope:
     @property
     def run(self) -> Mapping[str, object]:
         run = self._run
-        return {"id": run.id, "workflow": run.workflow.name, "root": run.options.root, "file": run.options.file}
+        return {
+            "id": run.id,
+            "workflow": run.workflow.name,
+            "root": run.options.root,
+            "file": run.options.file,
+        }
 
     @property
     def env(self) -> Mapping[str, str]:

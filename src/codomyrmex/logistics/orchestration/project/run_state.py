@@ -85,9 +85,11 @@ class RunState:
     """The columns of one run; see the module."""
 
     __slots__ = (
-        "attempts", "counts", "crashes", "decoded", "errors", "failed_parents", "first_failure", "group_starts",
-        "group_steps", "groups", "id", "intent", "journal_length", "load_output", "losses", "number", "open", "options", "outputs",
-        "parameters", "rows_ahead", "running", "skipped_parents", "state", "status", "step_count", "stopping", "timers", "typical_s", "waiting", "whole_output", "workflow",
+        "attempts", "counts", "crashes", "decoded", "errors", "failed_parents", "first_failure",
+        "group_starts", "group_steps", "groups", "id", "intent", "journal_length", "load_output", "losses",
+        "number", "open", "options", "outputs", "parameters", "rows_ahead", "running", "skipped_parents",
+        "state", "status", "step_count", "stopping", "timers", "typical_s", "waiting", "whole_output",
+        "workflow",
     )  # fmt: skip
 
     def __init__(

@@ -122,7 +122,16 @@ def write_plan(tx: Transaction, plan: RunPlan) -> None:
 def _move_run(tx: Transaction, plan: RunPlan) -> None:
     outputs, error = plan.result if plan.result is not None else (None, None)
     ended = plan.now_us if plan.ended else None
-    row = (plan.status.value, plan.intent.value, outputs, error, plan.now_us, ended, plan.run.number, plan.epoch)
+    row = (
+        plan.status.value,
+        plan.intent.value,
+        outputs,
+        error,
+        plan.now_us,
+        ended,
+        plan.run.number,
+        plan.epoch,
+    )
     _exactly(tx.execute_many(MOVE_RUN, [row]), [row], plan.run)
 
 

@@ -12,7 +12,11 @@ from typing import Any
 
 import msgspec
 
-from codomyrmex.logistics.orchestration.project.references import Template, compile_environment, compile_template
+from codomyrmex.logistics.orchestration.project.references import (
+    Template,
+    compile_environment,
+    compile_template,
+)
 from codomyrmex.logistics.orchestration.project.states import Isolation, TaskPriority, TriggerRule
 from codomyrmex.logistics.task.retry import RetryPolicy
 
@@ -20,6 +24,7 @@ OWN_KEYS = frozenset({"name", "description", "parameters", "dependencies", "run_
 """The keys of a step that are its own and not part of its spec."""
 
 DEFAULT_CPU_MILLI = 1000
+NO_RETRY = RetryPolicy()
 ENGINE_MODULES = frozenset({"files"})
 """Built-in actions that do not block for long and run in a thread of the engine."""
 WORKER_MODULES = frozenset({"shell", "python", "http"})
@@ -37,7 +42,7 @@ class StepSpec:
     priority: TaskPriority = TaskPriority.NORMAL
     trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS
     required: bool = True
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = NO_RETRY
     timeout_s: float | None = None
     max_parallel: int | None = None
     cpu_milli: int = DEFAULT_CPU_MILLI
@@ -59,10 +64,16 @@ class SpecTable:
 
     def number_of(self, step: Mapping[str, Any], function: Callable[..., Any] | None) -> int:
         """The number in `specs` of the spec of `step`; a new one when its content is new."""
-        coroutine = function is not None and bool(function.__code__.co_flags & 0x80) if _plain(function) else False
+        coroutine = (
+            function is not None and bool(function.__code__.co_flags & 0x80) if _plain(function) else False
+        )
         rest = {key: value for key, value in step.items() if key not in OWN_KEYS}
         plain = len(rest) == 2 and function is None  # only module and action
-        key = (rest["module"], rest["action"]) if plain else (msgspec.json.encode(rest), function is None, coroutine)
+        key = (
+            (rest["module"], rest["action"])
+            if plain
+            else (msgspec.json.encode(rest), function is None, coroutine)
+        )
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.specs)
@@ -72,7 +83,8 @@ class SpecTable:
     def _make(self, step: Mapping[str, Any], *, coroutine: bool) -> StepSpec:
         resources = step.get("resources", {})
         retry: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in step.get("retry", {}).items()
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in step.get("retry", {}).items()
         }
         env = {**self._defaults.get("env", {}), **step.get("env", {})}
         working_dir = step.get("working_dir", self._defaults.get("working_dir"))

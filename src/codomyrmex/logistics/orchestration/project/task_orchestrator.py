@@ -15,7 +15,7 @@ store's error, what runs is ended, and the runs can be resumed from what is reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from threading import Event, Lock
 
 from codomyrmex.clock import Clock
@@ -308,13 +308,17 @@ class TaskOrchestrator:
         except StoreError as error:
             logger.warning("a checkpoint failed: %s", error)
 
+    def _slots_busy_for(self, limit_s: float, now_s: float) -> bool:
+        """True where a slot has been in one attempt for longer than `limit_s`."""
+        chunks = list(self._drain.chunks)
+        return any(chunk.begun_s and now_s - chunk.begun_s > limit_s for chunk in chunks)
+
     def _watch_slots(self) -> None:
         """Records outcomes that lie while a slot works on, and spreads what a stuck slot was given."""
         now_s = self._clock.monotonic_s()
         late = [chunk for chunk in list(self._drain.chunks) if chunk.begun_s and now_s - chunk.begun_s > STUCK_S]
-        if self._drain.recall(chunk for chunk in late if self._drain.holds_up(chunk)):
-            self._drain.drain()
-        elif self._drain.has_news and any(chunk.begun_s and now_s - chunk.begun_s > HELD_S for chunk in self._drain.chunks):
+        recalled = self._drain.recall(chunk for chunk in late if self._drain.holds_up(chunk))
+        if recalled or (self._drain.has_news and self._slots_busy_for(HELD_S, now_s)):
             self._drain.drain()
         if any(chunk.open > 1 or self._drain.holds_up(chunk) for chunk in list(self._drain.chunks)):
             self.timekeeper.call_in(HELD_S, self._watch_slots)

@@ -79,7 +79,9 @@ class TaskTable:
             if task is not None or view.status not in FINAL_TASK_STATUSES or view.error or view.reason:
                 said.append(self._sentence(view))
         if task is None and len(said) > EXPLAINED_AT_MOST:
-            said[EXPLAINED_AT_MOST:] = [f"... and {len(said) - EXPLAINED_AT_MOST} more tasks; name one to hear of it."]
+            said[EXPLAINED_AT_MOST:] = [
+                f"... and {len(said) - EXPLAINED_AT_MOST} more tasks; name one to hear of it."
+            ]
         return said
 
     def _status(self, position: int, step: int) -> tuple[str, str | None]:

@@ -237,5 +237,3 @@ def machine_memory_bytes() -> int:
 def new_id() -> str:
     """A run's id: ten letters and digits that cannot be misread, 47 bits of chance."""
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(ID_LENGTH))
-
-

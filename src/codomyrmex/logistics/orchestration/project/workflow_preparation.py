@@ -79,7 +79,9 @@ def prepare(
     catalogue: ActionCatalogue,
 ) -> Prepared:
     """Checks everything; raises `ValidationError` with all faults."""
-    definition = replace(definition, document=with_declarations(definition.document, definition.functions, catalogue))
+    definition = replace(
+        definition, document=with_declarations(definition.document, definition.functions, catalogue)
+    )
     compiled, found = check(definition, catalogue)
     bound, faults = bind_parameters(definition.document, given, caller_dir=str(caller_dir), root=str(root))
     if found or faults or compiled is None:
@@ -92,7 +94,9 @@ def prepare(
     )
 
 
-def check(definition: Definition, catalogue: ActionCatalogue) -> tuple[CompiledWorkflow | None, list[PlacedFault]]:
+def check(
+    definition: Definition, catalogue: ActionCatalogue
+) -> tuple[CompiledWorkflow | None, list[PlacedFault]]:
     """The compiled definition, or None, and every fault that does not depend on the parameters given."""
     compiled: CompiledWorkflow | None = None
     found: list[PlacedFault] = []

@@ -77,7 +77,7 @@ def request(
         return {**found, **_content(body_bytes, response.headers)}
 
 
-def _prepare(  # noqa: PLR0917
+def _prepare(
     url: str,
     method: str,
     params: Optional[Mapping[str, Any]],

@@ -16,6 +16,7 @@ import _signal  # type: ignore[import-not-found]
 import _thread
 import json
 import os
+import select
 import signal
 import stat
 import sys
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from codomyrmex.current_task import CurrentTask
-
-
-SPIN_US = int(os.environ.get("SPIN_US", "0"))
-
 
 _decode = json.JSONDecoder().decode
 """`json.loads` without its search for the encoding."""
@@ -54,10 +51,6 @@ class Runner:
         self._cells = shared.cells
         self._wake = wake
         self._reader = frames.FrameReader(connection)
-        import select
-        self._quick = False
-        self._poll = select.poll()
-        self._poll.register(connection, 1)
         self._sending = _thread.allocate_lock()  # notes may come from the action's own threads
         self._spool_base: str = options["spool"]
         self._generation = 0
@@ -74,15 +67,14 @@ class Runner:
             signal.signal(signal.SIGTERM, self._on_terminate)
             self._prepare_streams()
             self._answer({"kind": "ready", "pid": os.getpid(), "python": list(sys.version_info[:3])})
+            # Who sleeps in `recv` is also woken, for nothing, whenever the engine reads an answer.
+            incoming = select.poll()
+            incoming.register(self._connection, select.POLLIN)
             while True:
-                if SPIN_US and self._quick:
-                    end = time.monotonic_ns() + SPIN_US*1000
-                    while not self._poll.poll(0) and time.monotonic_ns() < end:
-                        os.sched_yield()
+                incoming.poll()
                 frame = self._reader.read()
                 if frame is None:
                     break
-                self._quick = True
                 self._handle(_decode(frame[0].decode()), frame[1])
         except (_Retire, self._current.TaskCancelled):
             status = 128 + signal.SIGTERM
