@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import Attempt
 from codomyrmex.logistics.orchestration.project.executors.process import ProcessExecutor
 from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
 
-ENGINE_TOKEN = "engine-under-test"
+ENGINE_TOKEN = f"engine-under-test-{os.getpid()}"  # another session may run beside this one
 ACTIONS = '''
 import ctypes, os, signal, subprocess, sys, time
 from codomyrmex.current_task import current_task, action, TaskCancelled

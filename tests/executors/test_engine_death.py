@@ -19,15 +19,15 @@ from codomyrmex.logistics.orchestration.project.executors.process_tree import (
 )
 from waiting import wait_until
 
-TOKEN = "engine-that-dies"
+TOKEN = f"engine-that-dies-{os.getpid()}"  # another session may run beside this one
 ENGINE = """
 import sys, threading
 from codomyrmex.logistics.orchestration.project import values
 from codomyrmex.logistics.orchestration.project.executors.attempt import Attempt
 from codomyrmex.logistics.orchestration.project.executors.process import ProcessExecutor
 
-def main(project, folder):
-    executor = ProcessExecutor(spool_dir=folder + "/spool", engine_token="engine-that-dies", max_workers=4)
+def main(project, folder, token):
+    executor = ProcessExecutor(spool_dir=folder + "/spool", engine_token=token, max_workers=4)
     def run(index):
         executor.run(Attempt(
             token=f"1.r.t.{index}", run_id="r", task="t", number=index, working_dir=project, roots=(project,),
@@ -47,7 +47,7 @@ if __name__ == "__main__":
 def engine(project: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     script = tmp_path / "engine.py"
     script.write_text(ENGINE)
-    started = subprocess.Popen([sys.executable, str(script), str(project), str(tmp_path)])
+    started = subprocess.Popen([sys.executable, str(script), str(project), str(tmp_path), TOKEN])
     for index in (1, 2):
         wait_until((tmp_path / f"pid{index}").exists)
     yield started

@@ -24,6 +24,9 @@ from codomyrmex.logistics.orchestration.project.orchestration_engine import Orch
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from waiting import wait_until
 
+# Of this process alone: another session of these tests may run beside it.
+OTHER_TOKEN = f"another-engine-{os.getpid()}"
+WORKERS_TOKEN = f"engine-of-this-test-{os.getpid()}"
 LEAVE = """
 import subprocess, sys
 
@@ -36,7 +39,7 @@ def leave():
 @pytest.fixture
 def left_process() -> Iterator[subprocess.Popen[bytes]]:
     """A process with the token of an engine that the test has yet to make up its mind about."""
-    environment = {**os.environ, ENGINE_VARIABLE: "token-of-another-engine"}
+    environment = {**os.environ, ENGINE_VARIABLE: OTHER_TOKEN}
     process = subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
     yield process
     process.kill()
@@ -50,7 +53,7 @@ def another_engine(state: Path) -> int:
     database = SQLiteDatabase.open(state / "state.db")
     with database.transaction() as tx:
         epoch, _token = engine_store.insert(tx, now_us=SystemClock().now_us())
-        tx.execute("UPDATE engine SET token = 'token-of-another-engine' WHERE epoch = ?", (epoch,))
+        tx.execute("UPDATE engine SET token = ? WHERE epoch = ?", (OTHER_TOKEN, epoch))
     database.close()
     return epoch
 
@@ -58,9 +61,12 @@ def another_engine(state: Path) -> int:
 def test_an_engine_that_opens_ends_what_a_dead_one_without_runs_left(
     tmp_path: Path, left_process: subprocess.Popen[bytes]
 ) -> None:
-    another_engine(tmp_path / "state")
+    epoch = another_engine(tmp_path / "state")
+    lock = engine_store.lock_path(tmp_path / "state", epoch)
+    lock.touch()
     with OrchestrationEngine(state=tmp_path / "state", recover=False):
         assert left_process.wait(timeout=5) == -signal.SIGKILL
+        assert not lock.exists()
 
 
 def test_an_engine_that_opens_leaves_the_processes_of_a_living_one_alone(
@@ -80,9 +86,7 @@ def test_what_an_idle_worker_left_ends_with_the_executor_though_its_supervisor_w
     tmp_path: Path,
 ) -> None:
     (tmp_path / "leaving.py").write_text(LEAVE)
-    executor = ProcessExecutor(
-        spool_dir=str(tmp_path / "spool"), engine_token="engine-of-this-test", max_workers=1
-    )
+    executor = ProcessExecutor(spool_dir=str(tmp_path / "spool"), engine_token=WORKERS_TOKEN, max_workers=1)
     try:
         outcome = executor.run(
             Attempt(
@@ -102,11 +106,11 @@ def test_what_an_idle_worker_left_ends_with_the_executor_though_its_supervisor_w
         assert outcome.kind is OutcomeKind.COMPLETED
         (supervisor,) = [pid for pid in descendants(os.getpid()) if _is_supervisor(pid)]
         os.kill(supervisor, signal.SIGKILL)
-        wait_until(lambda: len(find_marked(ENGINE_VARIABLE, "engine-of-this-test")) == 1)
+        wait_until(lambda: len(find_marked(ENGINE_VARIABLE, WORKERS_TOKEN)) == 1)
         executor.close()
-        assert find_marked(ENGINE_VARIABLE, "engine-of-this-test") == []
+        assert find_marked(ENGINE_VARIABLE, WORKERS_TOKEN) == []
     finally:
-        kill_left_behind("engine-of-this-test")
+        kill_left_behind(WORKERS_TOKEN)
 
 
 def _is_supervisor(pid: int) -> bool:

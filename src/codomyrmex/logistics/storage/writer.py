@@ -38,6 +38,7 @@ class Writer:
         "_cursors",
         "_is_full",
         "_lock",
+        "_log_is_durable",
         "_mutex",
         "_owner",
         "_unsynced",
@@ -72,6 +73,7 @@ class Writer:
         self._cursors: tuple[apsw.Cursor, ...] = ()
         self._current: SQLiteTransaction | None = None
         self._is_full = False
+        self._log_is_durable = False
         self._unsynced = False
 
     # -- the locks
@@ -157,6 +159,7 @@ class Writer:
             control.execute("COMMIT")
             self.commits += 1
             self._unsynced = self.durability is Durability.BARRIER and not self._is_full
+            self._log_is_durable = self._log_is_durable or self._is_full
         except apsw.Error as error:
             raise self._translated(error, committing=True) from error
         finally:
@@ -184,6 +187,17 @@ class Writer:
         """Whether a power cut could take back what was committed here, and a barrier would prevent it."""
         return self._unsynced
 
+    @property
+    def log_is_durable(self) -> bool:
+        """Whether SQLite has synced the log through this connection, and with it the log's name in its folder."""
+        return self._log_is_durable
+
+    def synced(self, commits: int) -> None:
+        """The log has been synced from outside; `commits` is what that number was before."""
+        with self._mutex:
+            if self.commits == commits:
+                self._unsynced = False
+
     # -- the connection
 
     def connection(self) -> apsw.Connection:
@@ -192,6 +206,7 @@ class Writer:
             self._connection = self._connect()
             self._cursors = (self._connection.cursor(), self._connection.cursor())
             self._is_full = False
+            self._log_is_durable = False
         return self._connection
 
     def close(self, refusal: Callable[[], CodomyrmexError]) -> bool:

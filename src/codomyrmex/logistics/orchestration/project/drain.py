@@ -58,7 +58,8 @@ SPREAD_S = 0.0005
 """Less work than this is not shared out: handing it to another thread would take longer than doing it."""
 LEARNING = 0.125
 """How much the newest duration counts in what is known of a step's."""
-BARRIER_EVERY_S = 0.05
+BARRIER_LATEST_S = 0.2
+"""A commit after so long without a barrier is one: the timekeeper, who makes them beside the commits, is late."""
 TRANSIENT = (StoreBusy, StoreFull, StoreIOError)
 
 
@@ -180,6 +181,12 @@ class Drain:
             self._try_later(error)
             return None
         return self._apply(batch) if self._commit(batch) else None
+
+    def barrier(self) -> None:
+        """Makes all that is committed survive a power cut; commits go on meanwhile. Raises `StoreError`."""
+        began_s = self._clock.monotonic_s()
+        self._database.barrier()
+        self._barrier_s = began_s
 
     def snapshot(self, read: Callable[[], object]) -> object:
         """Calls `read` while nothing changes."""
@@ -380,8 +387,8 @@ class Drain:
 
     def _write(self, batch: Batch, plans: list[RunPlan]) -> None:
         now_s = self._clock.monotonic_s()
-        due = now_s - self._barrier_s >= BARRIER_EVERY_S
-        barrier = due or bool(batch.submissions) or any(plan.ended for plan in plans)
+        late = now_s - self._barrier_s >= BARRIER_LATEST_S
+        barrier = late or bool(batch.submissions) or any(plan.ended for plan in plans)
         with self._database.transaction(barrier=barrier) as tx:
             if not plans:
                 run_store.check_live(tx, epoch=self._epoch)

@@ -28,7 +28,7 @@ from codomyrmex.logistics.orchestration.project import engine_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
-from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket
+from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, socket_path
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, load_run
 from codomyrmex.logistics.orchestration.project.run_state import RunState
@@ -260,6 +260,9 @@ class EngineHost:
             engine_store.end(tx, epoch=engine.epoch, now_us=self.clock.now_us())
         if engine.boot_id == engine_store.boot_id():
             kill_left_behind(engine.token)
+            if self.state_dir is not None:
+                engine_store.lock_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
+                socket_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
 
     def _nudged(self) -> None:
         self.orchestrator.timekeeper.call_soon(self.orchestrator.read_intents)

@@ -298,7 +298,7 @@ class TaskOrchestrator:
     def _barrier(self) -> None:
         self._barrier_set = False
         try:
-            self._database.barrier()
+            self._drain.barrier()
         except StoreError as error:
             logger.warning("a barrier failed: %s", error)
 
