@@ -19,6 +19,12 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    from importlib import import_module
+
+    return sorted({*globals(), *_HOMES, *import_module(_PROJECT).__all__})
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 

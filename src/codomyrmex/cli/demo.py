@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,10 @@ def demo(invocation: Invocation) -> int:
 
 
 def example_file() -> Path:
-    """The workflow of the demo, in the source tree of this package or below the current folder."""
+    """The workflow of the demo: in the source tree, in what was installed, or below the current folder."""
     source = Path(__file__).resolve().parents[3]
-    for folder in (source, Path.cwd()):
+    installed = Path(sysconfig.get_path("data"), "share", "codomyrmex")
+    for folder in (source, installed, Path.cwd()):
         if (folder / _WORKFLOW).is_file():
             return folder / _WORKFLOW
     raise CodomyrmexError(

@@ -62,4 +62,6 @@ def show(invocation: Invocation, run: str, task: str) -> None:
         lines = task_lines(output.out, found, datetime.now(UTC))
         if found.error is not None:
             lines += ["", *failure_lines(output.out, found, log_tail(found.log_path))]
+            if found.error.get("traceback"):
+                lines += ["", *str(found.error["traceback"]).rstrip().splitlines()]
         output.answer(found.to_dict(), lines)

@@ -47,6 +47,11 @@ class DefinitionFinder:
         `WorkflowNotFound` with the nearest name.
         """
         path = Path(caller_dir or Path.cwd(), text)
+        if path.is_file() and path.suffix == ".py":
+            raise ValidationError(
+                [Fault(message="this is Python, not a workflow file", file=text, advice=f"run it with: python {text}")],
+                subject=text,
+            )
         if path.is_file():
             return load_path(path, shown_as=text)
         if os.sep in text or path.suffix in SUFFIXES:

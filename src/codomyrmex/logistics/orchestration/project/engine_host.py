@@ -112,6 +112,14 @@ class EngineHost:
             database.close()
             raise
 
+    def describe(self, actions: list[tuple[str, str]], import_roots: tuple[str, ...]) -> list[dict[str, Any]]:
+        """What a worker says of actions that reading their source cannot explain; nothing is imported here."""
+        from codomyrmex.logistics.orchestration.project.executors.process import ProcessExecutor
+
+        executor = self.runner.executor(Isolation.PROCESS)
+        assert isinstance(executor, ProcessExecutor)
+        return executor.describe(actions, roots=import_roots)
+
     # -- runs ------------------------------------------------------------------------------------
 
     def start(self, run: RunState, document: Mapping[str, Any]) -> LiveRun:

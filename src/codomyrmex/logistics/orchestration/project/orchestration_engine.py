@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import NotResumable, RunNotFound, SettingsError
+from codomyrmex.logging_monitoring import get_logger
 from codomyrmex.logistics.orchestration.project import intent_store
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, HostSettings
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
@@ -33,6 +34,7 @@ from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.workspace import find_workspace
 
 MEMORY = ":memory:"
+logger = get_logger(__name__)
 
 
 class OrchestrationEngine:
@@ -94,10 +96,12 @@ class OrchestrationEngine:
         )
         if recover:
             try:
-                self.recover()
+                taken = self.recover()
             except BaseException:
                 self.shutdown()
                 raise
+            if taken:
+                logger.warning("took over unfinished runs of dead engines: %s", ", ".join(taken))
 
     def __enter__(self) -> Self:
         return self

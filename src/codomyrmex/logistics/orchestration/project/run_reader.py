@@ -263,6 +263,9 @@ class RunResults(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
     def _items(self, step: int) -> list[Any]:
         rows = self._database.query(
             "SELECT first, size FROM fan_out WHERE run = ? AND step = ?", (self._run, step)

@@ -76,6 +76,8 @@ class TaskTable:
         for view in self.views():
             if task is not None and task not in (view.name, view.step):
                 continue
+            if task is None and view.index is not None and view.error is None:
+                continue  # its fan-out step speaks for it
             if task is not None or view.status not in FINAL_TASK_STATUSES or view.error or view.reason:
                 said.append(self._sentence(view))
         if task is None and len(said) > EXPLAINED_AT_MOST:
@@ -148,7 +150,7 @@ class TaskTable:
         if view.status == "blocked":
             return f"{head}: {self._waits_for(view)}."
         if view.status == "pending":
-            return f"{head}: ready, waits for a free slot."
+            return f"{head}: ready, waits for CPU (a step claims 1, unless its `resources: {{cpu: ...}}` says less)."
         if view.error is not None:
             return f"{head} after attempt {view.attempt}: {_error_line(view.error)}."
         if view.reason is not None:

@@ -370,6 +370,11 @@ def _engine() -> Any:
     return import_module(f"{_PROJECT}.orchestration_engine").get_orchestration_engine()
 
 
+def step_options() -> frozenset[str]:
+    """The names that `Step.options` takes."""
+    return frozenset(_FIELD_DEFAULTS) | frozenset(_SHORT_OPTIONS)
+
+
 def long_options(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Options with `needs` and `timeout` spelt out; TypeError names one that no step has."""
     spelt = {_SHORT_OPTIONS.get(key, key): value for key, value in changes.items()}

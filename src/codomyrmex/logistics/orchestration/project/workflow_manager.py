@@ -226,7 +226,12 @@ class WorkflowManager:
     # -- inside ----------------------------------------------------------------------------------
 
     def _catalogue(self, definition: Definition) -> ActionCatalogue:
-        return ActionCatalogue(self.root, file=definition.file, modules=self._modules)
+        return ActionCatalogue(
+            self.root,
+            file=definition.file,
+            modules=self._modules,
+            describe=lambda pairs: self.host.describe(pairs, roots(self.root, definition.file)),
+        )
 
 
 def machine_memory_bytes() -> int:

@@ -14,13 +14,14 @@ from typing import Any
 from codomyrmex.exceptions import Fault, ResourceRefused, ValidationError
 from codomyrmex.logistics.orchestration.project.action_declarations import with_declarations
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
+from codomyrmex.logistics.orchestration.project.actions.function_check import check_functions
 from codomyrmex.logistics.orchestration.project.compiled_workflow import (
     CompiledWorkflow,
     CompileFaults,
     compile_workflow,
 )
 from codomyrmex.logistics.orchestration.project.values import to_tagged
-from codomyrmex.logistics.orchestration.project.workflow import Workflow
+from codomyrmex.logistics.orchestration.project.workflow import Workflow, step_options
 from codomyrmex.logistics.orchestration.project.workflow_faults import Path as DocumentPath
 from codomyrmex.logistics.orchestration.project.workflow_faults import path_text
 from codomyrmex.logistics.orchestration.project.workflow_file import LoadedDocument
@@ -108,6 +109,8 @@ def check(
     known = set(definition.functions)
     if len(known) < len(steps):
         found += catalogue.check(definition.document, skip=known)
+    if known:
+        found += check_functions(definition.document, definition.functions, options=step_options())
     found.sort(key=lambda placed: [(isinstance(part, str), part) for part in placed[0]])
     return compiled, found
 

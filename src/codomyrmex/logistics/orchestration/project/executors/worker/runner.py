@@ -12,7 +12,6 @@ SIGKILL follows.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import _thread
 import json
 import os
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 _decode = json.JSONDecoder().decode
 """`json.loads` without its search for the encoding."""
+_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+"""`getsignal` without its search for an enum, which takes longer than most no-ops."""
 
 
 class _Retire(BaseException):
@@ -222,7 +223,7 @@ class Runner:
             self._keep_log(header.get("log"))
         if self._environ != before:
             _restore_environment(self._environ, before)
-        if _signal.getsignal(signal.SIGTERM) != self._on_terminate:  # without the enum of the other one
+        if _handler_of(signal.SIGTERM) != self._on_terminate:
             signal.signal(signal.SIGTERM, self._on_terminate)
         self._modules.remember()
 
