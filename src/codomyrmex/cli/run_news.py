@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
+from codomyrmex.cli.figures import duration_text
 from codomyrmex.cli.log_files import LogTails, step_of
 from codomyrmex.cli.run_follow import Moment
 from codomyrmex.clock import to_datetime
@@ -26,6 +27,7 @@ from codomyrmex.logistics.orchestration.project.run_views import (
 
 _MOST_LOOK_UPS = 20
 _LAST_NEWS_S = 2.0
+_MOST_RETRIES = 20
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class HostedRun:
         self._running: dict[str, _Running] = {}
         self._since = datetime.now(UTC)
         self._looked_up = 0
+        self._retries: list[tuple[str, str]] = []
         self.lost: list[str] = []
         """Tasks whose attempt died with an earlier engine and is made again."""
         self.run_id = ""
@@ -93,6 +96,8 @@ class HostedRun:
                 self._running.pop(name, None)
                 if event == "returned" and details[-1] == "lost":
                     self.lost.append(name)
+                elif len(self._retries) < _MOST_RETRIES and details[-1] != "recalled":
+                    self._retries.append((name, _retry_text(details, data["at_us"])))
 
     def _view(self, name: str, status: str, details: Any, at_us: int) -> TaskView:
         begun = self._running.pop(name, None)
@@ -142,6 +147,8 @@ class HostedRun:
         return str(self._engine.workspace.log_path(self.run_id, name, begun.attempt))
 
     def _said(self, ended: list[TaskView]) -> Iterator[tuple[str, str]]:
+        yield from self._retries
+        self._retries.clear()
         if self._tails is None:
             return
         for task in ended:
@@ -150,3 +157,10 @@ class HostedRun:
         for task in self._now_running():
             if task.log_path is not None:
                 yield from ((task.name, line) for line in self._tails.news(task.log_path))
+
+
+def _retry_text(details: Any, at_us: int) -> str:
+    """`attempt 1 failed, the next follows in 2.0 s` from the details of a `retry_set` or `returned` event."""
+    number, kind = details[0], str(details[1]).replace("_", " ")
+    when = duration_text((details[2] - at_us) / 1_000_000) if len(details) > 2 else "no time"
+    return f"attempt {number} {kind}, the next follows in {when}"

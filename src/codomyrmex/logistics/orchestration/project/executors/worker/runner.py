@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _decode = json.JSONDecoder().decode
 """`json.loads` without its search for the encoding."""
-_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_handler_of = getattr(signal, "_signal", signal).getsignal
 """`getsignal` without its search for an enum, which takes longer than most no-ops."""
 
 
