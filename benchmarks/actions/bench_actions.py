@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 
 def noop() -> int:
     """Nothing, and a small result."""
@@ -11,3 +13,9 @@ def noop() -> int:
 def take(x: int) -> int:
     """Its parameter."""
     return x
+
+
+def pause(seconds: float) -> int:
+    """Waits; the time at which it returns, in nanoseconds since 1970."""
+    time.sleep(seconds)
+    return time.time_ns()

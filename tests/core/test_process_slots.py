@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from codomyrmex.testing import FinishedRun
 from waiting import wait_until
 
 LIMIT_S = 20.0
-ACTIONS = '''
+ACTIONS = """
 import os, time
 from codomyrmex.current_task import current_task
 
@@ -39,7 +40,7 @@ def wait_once(folder, name):
 def tell():
     for done in range(3): current_task().metric("done", done)
     return "told"
-'''
+"""
 
 
 class Routes:
@@ -125,7 +126,7 @@ def test_with_warm_workers_one_thread_runs_a_graph_in_order(
 ) -> None:
     names = [[f"s{layer}_{index}" for index in range(6)] for layer in range(6)]
     steps = [step(name, "nothing") for name in names[0]]
-    for above, layer in zip(names, names[1:], strict=False):
+    for above, layer in pairwise(names):
         steps += [step(name, "nothing", above[i], above[(i + 1) % 6]) for i, name in enumerate(layer)]
     parents = {each["name"]: each["dependencies"] for each in steps}
     run = finished(engine, workflow(*steps))
@@ -204,7 +205,10 @@ def test_a_running_attempt_is_cancelled_and_its_neighbour_is_not(
     engine.cancel(ended.execution_id)
     assert engine.wait(ended.execution_id, LIMIT_S)
     assert not Path(f"/proc/{pid}").exists()
-    assert FinishedRun(engine.reader, ended.execution_id).statuses() == {"ended": "cancelled", "never": "cancelled"}
+    assert FinishedRun(engine.reader, ended.execution_id).statuses() == {
+        "ended": "cancelled",
+        "never": "cancelled",
+    }
     (tmp_path / "other.go").touch()
     assert engine.wait(other.execution_id, LIMIT_S)
     assert FinishedRun(engine.reader, other.execution_id).success
@@ -225,7 +229,11 @@ def test_a_worker_that_is_killed_takes_one_attempt_with_it_and_is_replaced(
     assert engine.wait(running.execution_id, LIMIT_S)
     run = FinishedRun(engine.reader, running.execution_id)
     assert run.success
-    assert {name: run.attempts(name) for name in ("killed", "beside", "after")} == {"killed": 2, "beside": 1, "after": 1}
+    assert {name: run.attempts(name) for name in ("killed", "beside", "after")} == {
+        "killed": 2,
+        "beside": 1,
+        "after": 1,
+    }
     assert "killed" in routes.left
     assert "beside" in routes.stayed
 
@@ -243,7 +251,9 @@ def test_a_worker_that_died_idle_costs_no_attempt(engine: OrchestrationEngine, t
 def test_an_edited_module_is_run_as_it_is_now(
     engine: OrchestrationEngine, tmp_path: Path, routes: Routes
 ) -> None:
-    (tmp_path / "acts.py").write_text(ACTIONS.replace("def nothing(): return None", "def nothing(): return 'new'"))
+    (tmp_path / "acts.py").write_text(
+        ACTIONS.replace("def nothing(): return None", "def nothing(): return 'new'")
+    )
     time.sleep(0.025)  # the worker looks again only after 20 ms; nothing else can be waited for
     run = finished(engine, workflow(step("a", "nothing"), outputs={"a": "${steps.a.output}"}))
     assert run.outputs == {"a": "new"}
@@ -267,7 +277,9 @@ def test_more_steps_than_slots_use_no_more_workers_or_threads_than_needed(
     assert threading.active_count() == threads
 
 
-def test_a_shutdown_ends_what_runs_and_a_later_engine_goes_on(engine: OrchestrationEngine, tmp_path: Path) -> None:
+def test_a_shutdown_ends_what_runs_and_a_later_engine_goes_on(
+    engine: OrchestrationEngine, tmp_path: Path
+) -> None:
     steps = [waiting(tmp_path, name, action="wait_once") for name in ("a", "b", "c")]
     running = engine.start_workflow(workflow(*steps))
     pids = [pid_in(tmp_path, name) for name in ("a", "b")]

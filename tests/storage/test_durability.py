@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,50 @@ def test_a_barrier_transaction_that_wrote_nothing_still_syncs_what_came_before(
     for act in (nothing, undone):
         writing(state)()
         assert disk.syncs_in(act) == 1
+    state.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps its word with fdatasync")
+def test_commits_go_on_while_a_barrier_waits_for_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = SQLiteDatabase.open(path, Durability.BARRIER)
+    synced: list[str] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if len(synced) == 1:
+            writing(state)()  # would wait for ever if the barrier held writers back
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    writing(state, barrier=True)()  # the first sync is SQLite's own: it also syncs the log's name
+    assert synced == []
+    writing(state)()
+    for expected in (1, 2, 2):  # what was committed meanwhile still has to be synced; then there is nothing
+        state.barrier()
+        assert synced == [f"{path}-wal"] * expected
+    state.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps its word with fdatasync")
+def test_a_barrier_that_failed_says_so_and_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = SQLiteDatabase.open(path, Durability.BARRIER)
+    writing(state, barrier=True)()
+    writing(state)()
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fail)
+        with pytest.raises(StoreIOError, match="could not be synced"):
+            state.barrier()
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    state.barrier()
+    assert len(synced) == 1
     state.close()
 
 

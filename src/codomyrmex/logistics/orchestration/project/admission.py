@@ -162,6 +162,8 @@ class Admission:
         lane.chunks += sign
         self.free.cpu_milli -= sign * lane.cpu_milli
         self.free.workers -= sign
+        if self._lanes.get(lane.key) is not lane:
+            return  # its run is gone
         if lane.run_cap is not None:
             run = lane.key[0]
             self._busy[run, -1] = self._busy.get((run, -1), 0) + sign

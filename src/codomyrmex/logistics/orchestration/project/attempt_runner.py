@@ -10,13 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from codomyrmex.exceptions import StoreError
 from codomyrmex.logistics.orchestration.project.actions.loading import load_function
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
     Begun,
     ErrorInfo,
+    MustWait,
     Executor,
     Outcome,
     OutcomeKind,
@@ -33,6 +36,8 @@ from codomyrmex.logistics.orchestration.project.values import encode_tree
 
 NO_PARAMETERS = b"{}"
 NO_VARIABLES: Mapping[str, str] = {}
+READ_AGAIN_S = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""How patiently a store that cannot be read just now is asked again before a step fails for it."""
 LOSSES_IN_THREADS = 3
 """A thread task in flight at so many engine deaths runs in a process from then on."""
 
@@ -50,6 +55,7 @@ class AttemptRunner:
     ) -> None:
         self._factories = executors
         self._executors: dict[Isolation, Executor] = {}
+        self._making = Lock()
         self._warm: WarmExecutor | None = None
         """That of process isolation, once it has been wanted."""
         self._epoch = epoch
@@ -61,11 +67,16 @@ class AttemptRunner:
 
     def run(self, run: RunState, position: int, number: int) -> Outcome:
         """Runs one attempt to its end; never raises for what the action or its parameters did."""
-        try:
-            outcome = self._run(run, position, number)
-        except Exception as error:  # noqa: BLE001 - the attempt boundary: a parameter, or an import, of the user
-            return _refused(error)
-        return self._kept(outcome)
+        for pause_s in (*READ_AGAIN_S, None):
+            try:
+                return self._kept(self._run(run, position, number))
+            except StoreError as error:  # an output of another step could not be read just now
+                if pause_s is None:
+                    return _refused(error)
+                time.sleep(pause_s)
+            except Exception as error:  # noqa: BLE001 - the attempt boundary: a parameter, or an import, of the user
+                return _refused(error)
+        raise AssertionError("the last try returns")
 
     def begin(self, run: RunState, position: int, number: int) -> Begun | Outcome | None:
         """Starts an attempt in a warm worker without waiting; None where that takes `run`.
@@ -81,8 +92,13 @@ class AttemptRunner:
 
     def collect(self, begun: Begun) -> Outcome | None:
         """The outcome of what `begin` started, once it is there; see `Begun.collect`."""
-        outcome = begun.collect()
-        return None if outcome is None else self._kept(outcome)
+        try:
+            outcome = begun.collect()
+            return None if outcome is None else self._kept(outcome)
+        except MustWait:
+            raise
+        except Exception as error:  # noqa: BLE001 - the attempt boundary: an answer that cannot be read
+            return _refused(error)
 
     def complete(self, begun: Begun) -> Outcome:
         """Waits for the outcome of what `begin` started, after `MustWait`."""
@@ -96,8 +112,12 @@ class AttemptRunner:
     def executor(self, isolation: Isolation) -> Executor:
         """The executor of an isolation, made when first wanted."""
         found = self._executors.get(isolation)
-        if found is None:
-            found = self._executors.setdefault(isolation, self._factories[isolation]())
+        if found is not None:
+            return found
+        with self._making:
+            found = self._executors.get(isolation)
+            if found is None:
+                found = self._executors[isolation] = self._factories[isolation]()
             if isolation is Isolation.PROCESS and isinstance(found, WarmExecutor):
                 self._warm = found
         return found

@@ -23,13 +23,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from random import random
 from threading import Lock
 from typing import Protocol
 
 from codomyrmex.clock import Clock
-from codomyrmex.exceptions import CodomyrmexError, Conflict, StoreBusy, StoreError, StoreFull, StoreIOError
+from codomyrmex.exceptions import CodomyrmexError, Conflict, EngineClosed, StoreBusy, StoreError, StoreFull, StoreIOError
 from codomyrmex.logistics.orchestration.project import definition_store, intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome, OutcomeKind
@@ -180,7 +179,20 @@ class Drain:
             self.admission.rollback()
             self._try_later(error)
             return None
+        except Exception as error:  # noqa: BLE001 - one run must not end the others
+            if not self._isolate(error):
+                raise
+            return []
         return self._apply(batch) if self._commit(batch) else None
+
+    def stop(self) -> None:
+        """Nothing is planned any more once this returns; a drain in progress ends first."""
+        with self._lock:
+            self.stopped = True
+            for news in self._inbox:
+                if isinstance(news, Submission):
+                    news.error = EngineClosed("the engine was shut down before the run was stored")
+                    news.accepted.set()
 
     def barrier(self) -> None:
         """Makes all that is committed survive a power cut; commits go on meanwhile. Raises `StoreError`."""
@@ -210,15 +222,11 @@ class Drain:
     # -- plan ------------------------------------------------------------------------------------
 
     def _plan(self) -> Batch:
-        batch = Batch(self._epoch, self._clock.now_us(), list(islice(self._inbox, NEWS_PER_DRAIN)))
-        self.admission.mark()
-        for news in batch.news:
-            if isinstance(news, Arrival):
-                self._plan_arrival(batch, news)
-            else:
-                self._plan_other(batch, news)
+        # By index, because others append meanwhile; only the holder of the lock takes away.
+        inbox = self._inbox
+        batch = self._new_batch([inbox[at] for at in range(min(len(inbox), NEWS_PER_DRAIN))])
         for chunk, count in batch.closed.items():
-            if chunk.open == count:
+            if count and chunk.open == count:
                 self.admission.release(chunk.lane)
         for plan in batch.plans.values():
             plan.settle()
@@ -227,6 +235,52 @@ class Drain:
         if not self.frozen:
             self._admit(batch)
         return batch
+
+    def _new_batch(self, news: list[News]) -> Batch:
+        batch = Batch(self._epoch, self._clock.now_us(), news)
+        self.admission.mark()
+        for each in news:
+            if isinstance(each, Arrival):
+                self._plan_arrival(batch, each)
+            else:
+                self._plan_other(batch, each)
+        return batch
+
+    def _isolate(self, fault: Exception) -> bool:
+        """After planning failed: puts aside the run that fails when planned alone; False where there is none."""
+        self.admission.rollback()
+        by_run: dict[int, tuple[RunState, list[News]]] = {}
+        for news in list(self._inbox.copy()):
+            run = self._run_of(news)
+            if run is not None:
+                by_run.setdefault(id(run), (run, []))[1].append(news)
+        for run, about in by_run.values():
+            try:
+                for plan in self._new_batch(about).plans.values():
+                    plan.settle()
+            except StoreError:
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is of this run alone
+                self._forget(run)
+                self._drop({id(news) for news in about if isinstance(news, Adoption)})
+                self._world.broken(run, BrokenRun(run.id, error))
+                return True
+            finally:
+                self.admission.rollback()
+        return False
+
+    def _run_of(self, news: News) -> RunState | None:
+        if isinstance(news, Arrival | Recall):
+            run = news.chunk.run
+            return run if self.runs.get(run.number) is run else None
+        if isinstance(news, Adoption):
+            return news.run
+        return None if isinstance(news, Submission) else self.runs.get(news.run_number)
+
+    def _drop(self, unwanted: set[int]) -> None:
+        """Takes entries out of the inbox, named by their `id`, while others may append."""
+        kept = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        self._inbox.extendleft(news for news in reversed(kept) if id(news) not in unwanted)
 
     def _plan_other(self, batch: Batch, news: Recall | Submission | Adoption | StopAsked | Due) -> None:
         if isinstance(news, Recall):
@@ -283,8 +337,8 @@ class Drain:
     def _plan_failure(self, plan: RunPlan, position: int, number: int, outcome: Outcome) -> None:
         error = outcome.error.to_dict() if outcome.error is not None else {"type": outcome.kind.value, "message": ""}
         error["kind"] = outcome.kind.value
-        if self.frozen and plan.stopping is None and outcome.kind in (OutcomeKind.CANCELLED, OutcomeKind.LOST):
-            plan.lose(position, number)  # ended by the shutdown of this engine
+        if self.frozen and plan.stopping is None:
+            plan.lose(position, number)  # it was ended by the shutdown of this engine, whatever it made of that
             return
         if plan.stopping is None and outcome.kind is not OutcomeKind.CANCELLED:
             policy = plan.run.workflow.spec(plan.step_of(position)).retry
@@ -376,6 +430,7 @@ class Drain:
     def _commit(self, batch: Batch) -> bool:
         plans = [plan for plan in batch.plans.values() if plan.changed]
         if not plans and not batch.submissions and not batch.intents:
+            self.failures = 0
             return True
         try:
             self._write(batch, plans)
@@ -460,11 +515,13 @@ class Drain:
             except (StoreError, Conflict) as fault:
                 broken = True
                 self._forget(plan.run)
+                self._stop_attempts(plan.run)
                 self._world.broken(plan.run, fault)
         for submission in batch.submissions if not broken else ():
             submission.error = error
             submission.accepted.set()
-            self._inbox.remove(submission)
+        if not broken:
+            self._drop({id(submission) for submission in batch.submissions})
         self._try_later(error)
 
     # -- apply -----------------------------------------------------------------------------------
@@ -472,7 +529,7 @@ class Drain:
     def _apply(self, batch: Batch) -> list[Chunk]:
         plans = [plan for plan in batch.plans.values() if plan.changed]
         stopped = [plan for plan in plans if plan.stopping is not None and plan.stopping != plan.run.stopping]
-        stopped += [plan for plan in plans if plan.intent is RunIntent.KILL and plan.run.intent is RunIntent.CANCEL]
+        stopped += [plan for plan in plans if plan.intent is RunIntent.KILL and plan.run.intent is not RunIntent.KILL]
         for plan in plans:
             plan.apply()
         for chunk, count in batch.closed.items():
@@ -521,6 +578,19 @@ def _take_for_thread(chunks: list[Chunk]) -> Chunk | None:
         if not chunk.lane.process:
             return chunks.pop(index)
     return None
+
+
+class BrokenRun(CodomyrmexError):
+    """What a run is told of cannot be planned; it is put aside, and the other runs go on."""
+
+    code = "broken_run"
+
+    def __init__(self, run_id: str, cause: Exception) -> None:
+        super().__init__(
+            f"run {run_id} was put aside on a fault of the engine ({type(cause).__name__}: {cause})",
+            hint="what is recorded is safe; please report this with the traceback in the log",
+        )
+        self.__cause__ = cause
 
 
 class _Tried(Exception):

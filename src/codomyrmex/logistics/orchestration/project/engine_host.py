@@ -24,15 +24,16 @@ from typing import Any
 from codomyrmex.clock import Clock, SystemClock
 from codomyrmex.exceptions import CodomyrmexError, NotResumable, StoreError
 from codomyrmex.logging_monitoring import get_logger
-from codomyrmex.logistics.orchestration.project import engine_store
+from codomyrmex.logistics.orchestration.project import engine_store, intent_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
+from codomyrmex.logistics.orchestration.project.news import StopAsked
 from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, socket_path
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, load_run
 from codomyrmex.logistics.orchestration.project.run_state import RunState
-from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation
+from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation, RunIntent
 from codomyrmex.logistics.orchestration.project.task_orchestrator import LiveRun, TaskOrchestrator
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
@@ -145,21 +146,24 @@ class EngineHost:
             found += [(row[0], owner) for row in rows if not own or self.orchestrator.find(row[0]) is None]
         return found
 
-    def recover(self, run_ids: set[str] | None = None, environment: Mapping[str, str] | None = None) -> list[LiveRun]:
+    def recover(
+        self, run_ids: set[str] | None = None, *, to_stop: RunIntent = RunIntent.NONE
+    ) -> list[LiveRun]:
         """Takes over the runs of dead engines (only those in `run_ids`, if given); returns them.
 
-        A run that cannot go on here raises `NotResumable` when it was asked for by id, and is left alone otherwise.
+        With `to_stop` nothing of them starts any more. A run that cannot go on here raises `NotResumable` when it
+        was asked for by id, and is left alone otherwise.
         """
         with self._recovering:
-            return self._recover(run_ids, environment if environment is not None else os.environ)
+            return self._recover(run_ids, to_stop)
 
-    def _recover(self, run_ids: set[str] | None, environment: Mapping[str, str]) -> list[LiveRun]:
+    def _recover(self, run_ids: set[str] | None, to_stop: RunIntent) -> list[LiveRun]:
         taken = []
         for run_id, owner in self.orphans():
             if run_ids is not None and run_id not in run_ids:
                 continue
             try:
-                live = self._take_over(run_id, owner, environment)
+                live = self._take_over(run_id, owner, to_stop)
             except NotResumable as error:
                 if run_ids is not None:
                     raise
@@ -170,10 +174,9 @@ class EngineHost:
         return taken
 
     def close(self) -> None:
-        """Ends what runs, records what has ended, leaves the state; idempotent."""
+        """Ends what runs, records what has ended, leaves the state; idempotent, and repeatable when interrupted."""
         if self._closed:
             return
-        self._closed = True
         if self._nudges is not None:
             self._nudges.close()
         self.orchestrator.close(grace_s=self.settings.grace_s)
@@ -187,6 +190,7 @@ class EngineHost:
         self.database.close()
         if self._scratch is not None:
             self._scratch.cleanup()
+        self._closed = True
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -237,11 +241,12 @@ class EngineHost:
         self._scratch = TemporaryDirectory(prefix="codomyrmex-", ignore_cleanup_errors=True)
         return str(self._scratch.name)
 
-    def _take_over(
-        self, run_id: str, owner: engine_store.EngineRow, environment: Mapping[str, str]
-    ) -> LiveRun | None:
+    def _take_over(self, run_id: str, owner: engine_store.EngineRow, to_stop: RunIntent) -> LiveRun | None:
+        environment = dict(os.environ)
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
-        _check_resumable(run)
+        stop = self._stop_asked(run, to_stop)
+        if stop is None:
+            _check_resumable(run)
         if owner.epoch != self.epoch:
             self._bury(owner)
         with self.database.transaction(barrier=True) as tx:
@@ -249,7 +254,16 @@ class EngineHost:
                 return None
         # Read again: between the first reading and the fence its engine may still have recorded something.
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
-        return self.orchestrator.adopt(run, lost)
+        return self.orchestrator.adopt(run, lost, stop=self._stop_asked(run, to_stop))
+
+    def _stop_asked(self, run: RunState, to_stop: RunIntent) -> StopAsked | None:
+        """What was asked of a run that nobody read, or is asked now: dealt with before anything of it starts."""
+        asked = intent_store.open_of_run(self.database, run.number)
+        wishes = [to_stop, run.intent, *(RunIntent(kind) for _sequence, kind in asked)]
+        strongest = max(wishes, key=lambda wish: wish.strength)
+        if strongest is RunIntent.NONE:
+            return None
+        return StopAsked(run.number, strongest, tuple(sequence for sequence, _kind in asked))
 
     def _bury_the_dead(self) -> None:
         """Ends what dead engines left behind, also those whose runs had all ended."""

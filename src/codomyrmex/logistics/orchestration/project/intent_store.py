@@ -17,6 +17,7 @@ SELECT intent.sequence, intent.run, intent.kind FROM intent JOIN run ON run.numb
 WHERE intent.handled_at IS NULL AND run.epoch = ?
 AND run.status IN ('pending', 'running', 'paused') ORDER BY intent.sequence
 """
+OPEN_OF_RUN = "SELECT sequence, kind FROM intent WHERE handled_at IS NULL AND run = ? ORDER BY sequence"
 CLOSE = "UPDATE intent SET handled_at = ? WHERE sequence = ? AND handled_at IS NULL"
 
 
@@ -28,6 +29,11 @@ def ask(tx: Transaction, *, run: int, kind: str, by: str, now_us: int) -> None:
 def open_intents(database: Database, *, epoch: int) -> list[tuple[int, int, str]]:
     """What is asked of the runs of one engine and not dealt with: (sequence, run number, kind), oldest first."""
     return [(row[0], row[1], row[2]) for row in database.query(OPEN, (epoch,))]
+
+
+def open_of_run(database: Database, run: int) -> list[tuple[int, str]]:
+    """What is asked of one run and not dealt with: (sequence, kind), oldest first."""
+    return [(row[0], row[1]) for row in database.query(OPEN_OF_RUN, (run,))]
 
 
 def close(tx: Transaction, sequences: Iterable[int], *, now_us: int) -> None:

@@ -25,7 +25,7 @@ from codomyrmex.logistics.orchestration.project import intent_store
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, HostSettings
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
-from codomyrmex.logistics.orchestration.project.states import STATUSES
+from codomyrmex.logistics.orchestration.project.states import STATUSES, RunIntent
 from codomyrmex.logistics.orchestration.project.task_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.teller import Handler
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
@@ -149,11 +149,10 @@ class OrchestrationEngine:
         view = self.reader.run(run_id)
         if view.final:
             return
-        live = self._host.orchestrator.find(run_id)
-        if live is None and not self._ask_owner(run_id, kill=kill):
-            self.resume(run_id)
-            live = self._host.orchestrator.find(run_id)
-        if live is not None:
+        if self._host.orchestrator.find(run_id) is None and not self._ask_owner(run_id, kill=kill):
+            self._host.recover({run_id}, to_stop=RunIntent.KILL if kill else RunIntent.CANCEL)
+            return
+        if self._host.orchestrator.find(run_id) is not None:
             self._host.orchestrator.stop(run_id, kill=kill)
 
     def recover(self) -> list[str]:

@@ -103,8 +103,9 @@ class RunScope:
 
     def _keep(self, position: int, value: Any) -> None:
         decoded = self._run.decoded
-        while len(decoded) >= DECODED_KEPT:
-            decoded.pop(next(iter(decoded)), None)
+        if len(decoded) >= DECODED_KEPT:
+            for oldest in list(decoded.copy())[: len(decoded) - DECODED_KEPT + 1]:  # slots keep at the same time
+                decoded.pop(oldest, None)
         decoded[position] = value
 
     def _read(self, position: int) -> Any:

@@ -102,6 +102,7 @@ class TaskOrchestrator:
         self._live: dict[str, LiveRun] = {}
         self._lock = Lock()
         self._closing = False
+        self._closed = False
         self._failed: CodomyrmexError | None = None
         self._failing_since_s: float | None = None
         self._seen_version = -1
@@ -134,18 +135,26 @@ class TaskOrchestrator:
         self._drain.post(news)
         self._drain_soon()
         while not news.accepted.wait(0.05):
-            if self._failed is not None or self._closing:
+            if self._drain.stopped and not news.accepted.is_set():
+                self._live.pop(run.id, None)
                 raise self._failed or EngineClosed("the engine was shut down before the run was stored")
         if news.error is not None:
             self._live.pop(run.id, None)
             raise news.error
         return live
 
-    def adopt(self, run: RunState, lost: list[tuple[int, int]]) -> LiveRun:
-        """Takes up a run read from the store whose row already names this engine."""
+    def adopt(
+        self, run: RunState, lost: list[tuple[int, int]], *, stop: StopAsked | None = None
+    ) -> LiveRun:
+        """Takes up a run read from the store whose row already names this engine.
+
+        With `stop`, what was asked of it is dealt with before anything of it starts.
+        """
         self._check_open()
         live = self._live[run.id] = LiveRun(run)
         self._drain.post(Adoption(run, lost))
+        if stop is not None:
+            self._drain.post(stop)
         self._drain_soon()
         return live
 
@@ -183,8 +192,8 @@ class TaskOrchestrator:
             version = self._database.version()
             if version == self._seen_version:
                 return
-            self._seen_version = version
             asked = intent_store.open_intents(self._database, epoch=self._epoch)
+            self._seen_version = version
         except StoreError as error:
             logger.warning("intents could not be read: %s", error)
             return
@@ -194,8 +203,11 @@ class TaskOrchestrator:
             self._drain.drain()
 
     def close(self, *, grace_s: float = 5.0) -> None:
-        """Ends what runs, records what has ended, and stops the threads. Unfinished runs stay as they are."""
-        if self._closing:
+        """Ends what runs, records what has ended, and stops the threads. Unfinished runs stay as they are.
+
+        Idempotent; a call that was interrupted can be repeated and goes on.
+        """
+        if self._closed:
             return
         self._closing = True
         self._drain.frozen = True
@@ -204,14 +216,23 @@ class TaskOrchestrator:
         for slots in (self._process_slots, self._slots):  # the first may still give something to the second
             for thread in slots.close():
                 thread.join(max(0.0, deadline_s - self._clock.monotonic_s()))
-        if self._failed is None:
-            self._drain.drain()
-        self._drain.stopped = True
+        self._record_rest(deadline_s)
+        self._drain.stop()
         self.timekeeper.stop()
         self.teller.stop()
         for live in list(self._live.values()):
             live.error = live.error or self._failed or EngineClosed("the engine was shut down; the run can be resumed")
             live.done.set()
+        self._closed = True
+
+    def _record_rest(self, deadline_s: float) -> None:
+        """Drains until all that has ended is recorded, or the grace is over while the store refuses."""
+        pause = Event()
+        while not self._drain.stopped:
+            self.timekeeper.run_here(self._drain.drain)
+            if not self._drain.has_news or self._clock.monotonic_s() >= deadline_s:
+                return
+            pause.wait(BACKOFF_S[0])
 
     # -- what the drain asks of the world (see `drain.Dispatch`) ------------------------------------
 
@@ -230,7 +251,8 @@ class TaskOrchestrator:
 
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         delay_s = (ready_us - self._clock.now_us()) / 1_000_000
-        self.timekeeper.call_in(delay_s, lambda: self._due(run.number, position))
+        number = run.number  # the deadline must not keep the run in memory
+        self.timekeeper.call_in(delay_s, lambda: self._due(number, position))
 
     def committed(self, plans: Iterable[RunPlan]) -> None:
         self._failing_since_s = None
@@ -315,15 +337,15 @@ class TaskOrchestrator:
 
     def _watch_slots(self) -> None:
         """Records outcomes that lie while a slot works on, and spreads what a stuck slot was given."""
+        self._watching_slots = False
         now_s = self._clock.monotonic_s()
         late = [chunk for chunk in list(self._drain.chunks) if chunk.begun_s and now_s - chunk.begun_s > STUCK_S]
         recalled = self._drain.recall(chunk for chunk in late if self._drain.holds_up(chunk))
         if recalled or (self._drain.has_news and self._slots_busy_for(HELD_S, now_s)):
             self._drain.drain()
         if any(chunk.open > 1 or self._drain.holds_up(chunk) for chunk in list(self._drain.chunks)):
+            self._watching_slots = True
             self.timekeeper.call_in(HELD_S, self._watch_slots)
-        else:
-            self._watching_slots = False
 
     def give_up(self, error: CodomyrmexError) -> None:
         """Writes nothing more and tells everybody who waits; what runs is ended by `close`."""

@@ -47,7 +47,12 @@ def describe_failure(
     if isinstance(problem, SystemExit):
         found["message"] = f"the action called sys.exit({problem.code!r})"
         found["exit_code"] = problem.code if type(problem.code) is int else 1
-    return found
+    return {name: _storable(value) if isinstance(value, str) else value for name, value in found.items()}
+
+
+def _storable(text: str) -> str:
+    """Text without lone surrogates, which file names that are no UTF-8 bring into messages."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _message(problem: BaseException) -> str:
@@ -88,7 +93,7 @@ def format_traceback(problem: BaseException) -> str:
     if len(text) > MAX_TRACEBACK_BYTES:
         half = MAX_TRACEBACK_BYTES // 2 - 20
         text = f"{text[:half]}\n    ... cut ...\n{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def _is_ours(name: str) -> bool:
