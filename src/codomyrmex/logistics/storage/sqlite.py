@@ -35,8 +35,10 @@ from codomyrmex.logistics.storage.writer import SQLiteTransaction, Writer
 MEMORY = ":memory:"
 BUSY_TIMEOUT_S = 30.0
 
-# Beyond 64 MiB of 4 KiB pages the log is emptied with writers held back for the last few pages.
-_LOG_LIMIT_PAGES = 16_384
+# A commit of one task changes a few bytes in three pages, and writes (and sums up) whole pages to the log.
+_PAGE_BYTES = 2048
+# Beyond 64 MiB the log is emptied with writers held back for the last few pages.
+_LOG_LIMIT_PAGES = 64 * 1024 * 1024 // _PAGE_BYTES
 _IDLE_READERS = 4
 _STATEMENTS_KEPT = 128
 _OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
@@ -281,6 +283,7 @@ class SQLiteDatabase:
         self._create()
         with self._writer.held() as connection:
             pending_migrations(connection, self.path, known)  # refuses before anything is changed
+            list(connection.execute(f"PRAGMA page_size={_PAGE_BYTES}"))  # has an effect on a new file only
             list(connection.execute("PRAGMA synchronous=FULL"))
             self._use_log(connection)
             migrate(connection, self.path, known)

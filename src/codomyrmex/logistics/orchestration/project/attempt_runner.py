@@ -36,8 +36,8 @@ from codomyrmex.logistics.orchestration.project.values import encode_tree
 
 NO_PARAMETERS = b"{}"
 NO_VARIABLES: Mapping[str, str] = {}
-READ_AGAIN_S = (0.05, 0.2, 0.5, 1.0, 2.0)
-"""How patiently a store that cannot be read just now is asked again before a step fails for it."""
+READ_AGAIN_S = (0.05, 0.2, 0.5, 1.0, 2.0, None)
+"""How patiently a store that cannot be read just now is asked again, and then the step fails for it."""
 LOSSES_IN_THREADS = 3
 """A thread task in flight at so many engine deaths runs in a process from then on."""
 
@@ -67,7 +67,7 @@ class AttemptRunner:
 
     def run(self, run: RunState, position: int, number: int) -> Outcome:
         """Runs one attempt to its end; never raises for what the action or its parameters did."""
-        for pause_s in (*READ_AGAIN_S, None):
+        for pause_s in READ_AGAIN_S:
             try:
                 return self._kept(self._run(run, position, number))
             except StoreError as error:  # an output of another step could not be read just now
@@ -140,13 +140,15 @@ class AttemptRunner:
         return f"{self._epoch}.{run.id}.{task}.{number}"
 
     def _run(self, run: RunState, position: int, number: int) -> Outcome:
-        spec = run.spec_of(position)
-        isolation, function = self._where(run, spec, position)
-        executor = self.executor(isolation)
+        step = position if position < run.step_count else run.step_of(position)
+        isolation, function = self._where(run, step, position)
+        executor = self._executors.get(isolation) or self.executor(isolation)
         if not isinstance(executor, ThreadExecutor):
             return executor.run(self._attempt(run, position, number, isolation, function))
-        parameters = self._parameters(run, position)
-        token = self._token(run, run.name_of(position), number)
+        template = run.workflow.templates[step]
+        parameters = NO_PARAMETERS if template is None else self._parameters(run, position)
+        name = run.workflow.names[step] if step == position else run.name_of(position)
+        token = f"{self._epoch}.{run.id}.{name}.{number}"
         return executor.call(
             function, parameters, token, lambda: self._attempt(run, position, number, isolation, function)
         )
@@ -194,12 +196,14 @@ class AttemptRunner:
         return NO_PARAMETERS if template is None else encode_tree(template.resolve(scope_of(run, position)))
 
     def _where(
-        self, run: RunState, spec: StepSpec, position: int
+        self, run: RunState, step: int, position: int
     ) -> tuple[Isolation, Callable[..., Any] | None]:
+        workflow = run.workflow
+        spec = workflow.specs[workflow.spec_of[step]]
         isolation = spec.isolation
         if isolation is Isolation.PROCESS:
             return isolation, None
-        function = run.workflow.functions.get(run.workflow.names[run.step_of(position)])
+        function = workflow.functions.get(workflow.names[step])
         if run.losses and run.losses.get(position, 0) >= LOSSES_IN_THREADS and _movable(function):
             return Isolation.PROCESS, None
         if function is None:

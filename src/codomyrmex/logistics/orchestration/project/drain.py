@@ -156,16 +156,15 @@ class Drain:
             while self._inbox and not self.stopped:
                 try:
                     chunks = self._step()
+                    if chunks is None:
+                        break
+                    if keep_one and kept is None:
+                        kept = _take_for_thread(chunks)
+                    if chunks:
+                        self._world.dispatch(chunks)
                 except Exception as error:  # noqa: BLE001 - the last boundary: the engine stops, its runs can be resumed
                     self.stopped = True
                     self._world.fault(error)
-                    break
-                if chunks is None:
-                    break
-                if keep_one and kept is None:
-                    kept = _take_for_thread(chunks)
-                if chunks:
-                    self._world.dispatch(chunks)
         return kept
 
     def _step(self) -> list[Chunk] | None:

@@ -54,7 +54,9 @@ class NudgeSocket:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops listening and removes the socket."""
+        """Stops listening and removes the socket; idempotent."""
+        if self._socket.fileno() < 0:
+            return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             try:
                 sender.sendto(_STOP, os.fspath(self._path))

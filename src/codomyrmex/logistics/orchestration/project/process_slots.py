@@ -52,19 +52,40 @@ class ProcessSlots:
         if self._closed:
             self._slots.give(chunk)
             return
+        if self._thread is None and not self._start():
+            self._slots.give(chunk)
+            return
         self._given.append(chunk)
-        if self._thread is None:
-            self._wake = os.pipe()
-            self._poller.register(self._wake[0], select.POLLIN)
-            self._thread = Thread(target=self._serve, name="codomyrmex-process-slots", daemon=True)
-            self._thread.start()
-        elif self._sleeping:
+        if self._sleeping:
             os.write(self._wake[1], b"w")
 
+    def _start(self) -> bool:
+        """Begins the thread; False where the system has no room for one more thread or pipe."""
+        thread = Thread(target=self._serve, name="codomyrmex-process-slots", daemon=True)
+        try:
+            self._wake = os.pipe()
+            self._poller.register(self._wake[0], select.POLLIN)
+            thread.start()
+        except (OSError, RuntimeError):
+            self._close_pipe()
+            return False
+        self._thread = thread
+        return True
+
+    def _close_pipe(self) -> None:
+        for descriptor in self._wake:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._wake = (-1, -1)
+
     def close(self) -> list[Thread]:
-        """Ends the thread once nothing is under way; returns it while it still runs."""
+        """Ends the thread once nothing is under way; returns it while it still runs.
+
+        A call after its end gives back the pipe.
+        """
         self._closed = True
         if self._thread is None or not self._thread.is_alive():
+            self._close_pipe()
             return []
         os.write(self._wake[1], b"w")
         return [self._thread]

@@ -70,10 +70,18 @@ class Slots:
         with self._lock:
             self._wanted += 1
             if len(self._threads) < min(self._wanted, self._limit) and not self._closed:
-                thread = Thread(target=self._serve, name=f"codomyrmex-slot-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._add_thread()
         self._queue.put(what)
+
+    def _add_thread(self) -> None:
+        thread = Thread(target=self._serve, name=f"codomyrmex-slot-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no room for one more; those that are there do the work
+            if not self._threads:
+                raise
+            return
+        self._threads.append(thread)
 
     def _serve(self) -> None:
         while (first := self._queue.get()) is not None:

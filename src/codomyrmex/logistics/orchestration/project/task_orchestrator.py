@@ -216,6 +216,7 @@ class TaskOrchestrator:
         for slots in (self._process_slots, self._slots):  # the first may still give something to the second
             for thread in slots.close():
                 thread.join(max(0.0, deadline_s - self._clock.monotonic_s()))
+        self._process_slots.close()
         self._record_rest(deadline_s)
         self._drain.stop()
         self.timekeeper.stop()
