@@ -53,7 +53,8 @@ def one_round() -> dict[str, float]:
         return {
             "bare interpreter": bare,
             "import": timed([python, "-c", "import codomyrmex.logistics.orchestration.project"]) - bare,
-            "import of the engine": timed([python, "-c", "from codomyrmex import OrchestrationEngine"]) - bare,
+            "import of the engine": timed([python, "-c", "from codomyrmex import OrchestrationEngine"])
+            - bare,
             "--version": timed([python, "-m", "codomyrmex", "--version"]),
             "engine, one task, close": timed([python, "-c", ENGINE, os.path.join(state, "state")]),
             "worker ready": float(worker.stdout),

@@ -101,7 +101,9 @@ def by_callbacks(pool: Executor, graph: Graph) -> None:
             submit(ready)
 
 
-def base_us(pool_type: Callable[[int], Executor], form: Callable[[Executor, Graph], None], graph: Graph) -> float:
+def base_us(
+    pool_type: Callable[[int], Executor], form: Callable[[Executor, Graph], None], graph: Graph
+) -> float:
     """Microseconds a task of one form of the base."""
     with pool_type(SLOTS) as pool:
         for future in [pool.submit(pause, 0.01) for _ in range(2 * SLOTS)]:
@@ -195,7 +197,9 @@ def latencies_ms(isolation: str, tasks: int) -> list[float]:
     told: dict[str, int] = {}
     opened = Opened("barrier", isolation, slots=8)
     with opened as engine:
-        engine.register_event_handler("completed", lambda _, data: told.setdefault(data["task"], time.time_ns()))
+        engine.register_event_handler(
+            "completed", lambda _, data: told.setdefault(data["task"], time.time_ns())
+        )
         execution = engine.start_workflow(pauses([chance.uniform(0, 0.05) for _ in range(tasks)], isolation))
         engine.wait(execution.execution_id)
         returned = dict(execution.results)
@@ -252,7 +256,9 @@ def show(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--layers", type=int, default=50)
     parser.add_argument("--width", type=int, default=100)
@@ -266,7 +272,12 @@ def main() -> int:
         rounds.append(one_round(graph))
         if not options.json:
             show_round(number, rounds[-1])
-    found: dict[str, Any] = {"tasks": len(graph), "rounds": rounds, "median": medians(rounds), "limits": LIMITS}
+    found: dict[str, Any] = {
+        "tasks": len(graph),
+        "rounds": rounds,
+        "median": medians(rounds),
+        "limits": LIMITS,
+    }
     if not options.no_latency:
         found["latency_ms"] = latency(options.latency_tasks)
     if options.json:

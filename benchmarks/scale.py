@@ -100,7 +100,9 @@ def main() -> int:
         print(json.dumps({"tasks": options.tasks, **figures}))
     else:
         for shape, found in figures.items():
-            print(f"{shape} of {options.tasks}: " + ", ".join(f"{key} {value}" for key, value in found.items()))
+            print(
+                f"{shape} of {options.tasks}: " + ", ".join(f"{key} {value}" for key, value in found.items())
+            )
         print(f"limit: {LIMIT_BYTES} bytes an item of the fan-out: {'kept' if fine else 'BROKEN'}")
     return 0 if fine else 1
 

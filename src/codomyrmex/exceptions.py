@@ -99,7 +99,9 @@ class ValidationError(CodomyrmexError):
     exit_code = 2
     code = "validation"
 
-    def __init__(self, faults: Sequence[Fault], *, subject: str = "the input", hint: str | None = None) -> None:
+    def __init__(
+        self, faults: Sequence[Fault], *, subject: str = "the input", hint: str | None = None
+    ) -> None:
         self.faults = tuple(faults)
         count = len(self.faults)
         head = f"{subject} has {count} fault{'' if count == 1 else 's'}"

@@ -12,7 +12,7 @@ from codomyrmex.exceptions import CodomyrmexError, StoreBusy, StoreError, StoreF
 from codomyrmex.logistics.orchestration.project import engine_store, intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.compiled_workflow import compile_workflow
-from codomyrmex.logistics.orchestration.project.drain import Drain
+from codomyrmex.logistics.orchestration.project.drain import LOSSES_AT_MOST, Drain
 from codomyrmex.logistics.orchestration.project.executors.attempt import ErrorInfo, Outcome, OutcomeKind
 from codomyrmex.logistics.orchestration.project.news import Arrival, Chunk, Due, StopAsked, Submission
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
@@ -231,9 +231,10 @@ def test_an_engine_that_was_declared_dead_writes_nothing_more(bench: Bench) -> N
 
 def test_a_lost_attempt_uses_no_retry_but_not_for_ever(bench: Bench) -> None:
     run = bench.submit({"name": "a"})
-    bench.end(run, "a", "lost")
-    assert bench.working(run) == ["a"]
-    assert bench.column(run, "losses") == {"a": 1}
+    for losses in range(1, LOSSES_AT_MOST + 1):
+        bench.end(run, "a", "lost")
+        assert bench.working(run) == ["a"]
+        assert bench.column(run, "losses") == {"a": losses}
     bench.end(run, "a", "lost")
     assert bench.told == [("ended", "r1", "failed")]
 

@@ -39,7 +39,7 @@ def measure(text: str) -> int:
     return len(text)
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine() -> Iterator[OrchestrationEngine]:
     with OrchestrationEngine(state=":memory:", root=HERE) as opened:
         yield opened

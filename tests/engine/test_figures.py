@@ -28,5 +28,7 @@ def test_a_chain_and_a_fan_out_of_10_000_run_and_an_item_costs_at_most_400_bytes
 def test_the_command_an_engine_and_a_worker_are_ready_in_time() -> None:
     figures = measured("cold_start.py", "--rounds", "3")
     limits = {"import": 60, "--version": 100, "engine, one task, close": 200, "worker ready": 120}
-    late = {name: figures[name]["best"] for name, limit in limits.items() if figures[name]["best"] > 3 * limit}
+    late = {
+        name: figures[name]["best"] for name, limit in limits.items() if figures[name]["best"] > 3 * limit
+    }
     assert not late

@@ -188,7 +188,7 @@ def test_a_killed_supervisor_takes_everything_with_it_before_the_engine_goes_on(
     outcome = running.outcome()
     assert not is_alive(pid)
     assert not is_alive(runner)
-    assert outcome.kind is OutcomeKind.CRASHED
+    assert outcome.kind is OutcomeKind.LOST
     assert executor.run(make("nothing")).kind is OutcomeKind.COMPLETED
 
 

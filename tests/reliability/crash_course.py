@@ -115,6 +115,10 @@ class CrashCourse:
 
     def _kill(self, engine: subprocess.Popen[bytes], outcome: Outcome) -> None:
         victim = self.chance.choice(self.victims)
+        if victim == "runner" and outcome.kills % 3:
+            victim = (
+                "supervisor"  # a task whose runner dies twice is given up: it is taken to crash by itself
+            )
         if victim != "engine":
             tree = parents()
             level = [pid for pid, parent in tree.items() if parent == engine.pid]

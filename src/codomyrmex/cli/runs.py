@@ -42,7 +42,11 @@ def list_runs(
         if not runs:
             output.note(f"no runs in {workspace.state}")
         elif next_cursor is not None:
-            filters = [("--status", status), ("--workflow", workflow), ("--limit", str(limit) if limit != 20 else None)]
+            filters = [
+                ("--status", status),
+                ("--workflow", workflow),
+                ("--limit", str(limit) if limit != 20 else None),
+            ]
             given = [word for name, value in filters if value is not None for word in (name, value)]
             more = invocation.command(workspace, "runs", "list", *given, "--cursor", next_cursor)
             output.note(f"{len(runs)} of {total:,}; the next: {more}", "dim")

@@ -19,8 +19,8 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
     Begun,
     ErrorInfo,
-    MustWait,
     Executor,
+    MustWait,
     Outcome,
     OutcomeKind,
     WarmExecutor,
@@ -195,9 +195,7 @@ class AttemptRunner:
         template = run.workflow.templates[run.step_of(position)]
         return NO_PARAMETERS if template is None else encode_tree(template.resolve(scope_of(run, position)))
 
-    def _where(
-        self, run: RunState, step: int, position: int
-    ) -> tuple[Isolation, Callable[..., Any] | None]:
+    def _where(self, run: RunState, step: int, position: int) -> tuple[Isolation, Callable[..., Any] | None]:
         workflow = run.workflow
         spec = workflow.specs[workflow.spec_of[step]]
         isolation = spec.isolation

@@ -49,7 +49,13 @@ class DefinitionFinder:
         path = Path(caller_dir or Path.cwd(), text)
         if path.is_file() and path.suffix == ".py":
             raise ValidationError(
-                [Fault(message="this is Python, not a workflow file", file=text, advice=f"run it with: python {text}")],
+                [
+                    Fault(
+                        message="this is Python, not a workflow file",
+                        file=text,
+                        advice=f"run it with: python {text}",
+                    )
+                ],
                 subject=text,
             )
         if path.is_file():

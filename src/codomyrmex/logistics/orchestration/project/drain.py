@@ -28,7 +28,15 @@ from threading import Lock
 from typing import Protocol
 
 from codomyrmex.clock import Clock
-from codomyrmex.exceptions import CodomyrmexError, Conflict, EngineClosed, StoreBusy, StoreError, StoreFull, StoreIOError
+from codomyrmex.exceptions import (
+    CodomyrmexError,
+    Conflict,
+    EngineClosed,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreIOError,
+)
 from codomyrmex.logistics.orchestration.project import definition_store, intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome, OutcomeKind
@@ -57,6 +65,8 @@ SPREAD_S = 0.0005
 """Less work than this is not shared out: handing it to another thread would take longer than doing it."""
 LEARNING = 0.125
 """How much the newest duration counts in what is known of a step's."""
+LOSSES_AT_MOST = 10
+"""An attempt that is lost through no fault of its own runs again, but not for ever."""
 BARRIER_LATEST_S = 0.2
 """A commit after so long without a barrier is one: the timekeeper, who makes them beside the commits, is late."""
 TRANSIENT = (StoreBusy, StoreFull, StoreIOError)
@@ -178,7 +188,7 @@ class Drain:
             self.admission.rollback()
             self._try_later(error)
             return None
-        except Exception as error:  # noqa: BLE001 - one run must not end the others
+        except Exception as error:
             if not self._isolate(error):
                 raise
             return []
@@ -289,7 +299,9 @@ class Drain:
                 for position, number in news.entries:
                     plan.give_back(position, number, "recalled")
                 if news.at is not None:
-                    run.typical_s[run.workflow.spec_of[run.step_of(news.at[0])]] = QUICK_S  # it is not so quick
+                    run.typical_s[run.workflow.spec_of[run.step_of(news.at[0])]] = (
+                        QUICK_S  # it is not so quick
+                    )
             batch.closed[news.chunk] = batch.closed.get(news.chunk, 0) + len(news.entries)
         elif isinstance(news, Submission):
             batch.submissions.append(news)
@@ -334,15 +346,21 @@ class Drain:
             self._plan_failure(plan, position, news.number, outcome)
 
     def _plan_failure(self, plan: RunPlan, position: int, number: int, outcome: Outcome) -> None:
-        error = outcome.error.to_dict() if outcome.error is not None else {"type": outcome.kind.value, "message": ""}
+        error = (
+            outcome.error.to_dict()
+            if outcome.error is not None
+            else {"type": outcome.kind.value, "message": ""}
+        )
         error["kind"] = outcome.kind.value
         if self.frozen and plan.stopping is None:
-            plan.lose(position, number)  # it was ended by the shutdown of this engine, whatever it made of that
+            plan.lose(
+                position, number
+            )  # it was ended by the shutdown of this engine, whatever it made of that
             return
         if plan.stopping is None and outcome.kind is not OutcomeKind.CANCELLED:
             policy = plan.run.workflow.spec(plan.step_of(position)).retry
-            crashes = plan.crash_count(position) + (outcome.kind in (OutcomeKind.CRASHED, OutcomeKind.LOST))
-            if outcome.kind is OutcomeKind.LOST and crashes < policy.max_crashes:
+            crashes = plan.crash_count(position) + (outcome.kind is OutcomeKind.CRASHED)
+            if outcome.kind is OutcomeKind.LOST and plan.loss_count(position) < LOSSES_AT_MOST:
                 plan.retry(position, number, "lost", error, outcome.ended_us, delay_us=0)
                 return
             decision = decide(
@@ -528,7 +546,9 @@ class Drain:
     def _apply(self, batch: Batch) -> list[Chunk]:
         plans = [plan for plan in batch.plans.values() if plan.changed]
         stopped = [plan for plan in plans if plan.stopping is not None and plan.stopping != plan.run.stopping]
-        stopped += [plan for plan in plans if plan.intent is RunIntent.KILL and plan.run.intent is not RunIntent.KILL]
+        stopped += [
+            plan for plan in plans if plan.intent is RunIntent.KILL and plan.run.intent is not RunIntent.KILL
+        ]
         for plan in plans:
             plan.apply()
         for chunk, count in batch.closed.items():
@@ -603,4 +623,3 @@ def _unbegun(chunk: Chunk) -> list[tuple[int, int]]:
             entries.append(chunk.entries.pop())
         except IndexError:
             return entries
-

@@ -300,7 +300,9 @@ class EngineHost:
                 self.orchestrator.give_up(error)
             return
         if not alive:
-            self.orchestrator.give_up(CodomyrmexError(f"engine {self.epoch} was declared dead by another engine"))
+            self.orchestrator.give_up(
+                CodomyrmexError(f"engine {self.epoch} was declared dead by another engine")
+            )
             return
         self._renewed_s = now_s
 

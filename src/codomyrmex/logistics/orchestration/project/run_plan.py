@@ -201,11 +201,13 @@ class RunPlan:
         self, position: int, number: int, kind: str, error: dict[str, Any], ended_us: int, *, delay_us: int
     ) -> None:
         """Records a failed attempt that another follows, after `delay_us`."""
-        if kind in ("crashed", "lost"):
+        if kind == "crashed":
             self.crashes[position] = self.crash_count(position) + 1
         if kind == "lost":
             self.losses[position] = self.loss_count(position) + 1
-        self.failed_attempts.append((self.run.number, position, number, self.epoch, kind, ended_us, _text(error)))
+        self.failed_attempts.append(
+            (self.run.number, position, number, self.epoch, kind, ended_us, _text(error))
+        )
         if not delay_us:
             self.give_back(position, number, kind)
             return
@@ -332,7 +334,10 @@ class RunPlan:
             move, error = TaskMove.COMPLETED, None
         elif step in self.errors or step in self.run.errors:
             first = self.errors.get(step) or self.run.errors[step]
-            error = {"type": first.get("type"), "message": f"{bad} items failed; the first: {first.get('message')}"}
+            error = {
+                "type": first.get("type"),
+                "message": f"{bad} items failed; the first: {first.get('message')}",
+            }
             move = TaskMove.FAILED
             self.errors[step] = error
         else:
@@ -362,7 +367,9 @@ class RunPlan:
                 self._expand(step, fan_out_items(over.resolve(RunScope(self.run, self))))
                 return
         except EvaluationError as error:
-            self._settle_unstarted(step, FAILED, "expression", {"type": "ExpressionError", "message": str(error)})
+            self._settle_unstarted(
+                step, FAILED, "expression", {"type": "ExpressionError", "message": str(error)}
+            )
             return
         self.states[step] = after(BLOCKED, TaskMove.READY)
         self.ready.append((step, step + 1))
@@ -385,7 +392,10 @@ class RunPlan:
             return (CANCELLED, "upstream") if failed else (None, "")
         if rule is TriggerRule.ONE_FAILED:
             # A step that need not succeed counts as skipped above, but it has failed all the same.
-            bad = any(self.state_of(parent) in (FAILED, CANCELLED) for parent in self.run.workflow.graph.parents(step))
+            bad = any(
+                self.state_of(parent) in (FAILED, CANCELLED)
+                for parent in self.run.workflow.graph.parents(step)
+            )
             return (None, "") if bad else (SKIPPED, "trigger_rule")
         if rule is TriggerRule.ONE_SUCCESS:
             parents = len(self.run.workflow.graph.parents(step))
@@ -453,7 +463,9 @@ class RunPlan:
 
     # -- rows ------------------------------------------------------------------------------------
 
-    def _returned(self, position: int, number: int, state: str, reason: str | None, ready_us: int | None) -> None:
+    def _returned(
+        self, position: int, number: int, state: str, reason: str | None, ready_us: int | None
+    ) -> None:
         kept = self.attempts.get(position, number)
         self.returned.append(
             (
@@ -480,22 +492,27 @@ class RunPlan:
             run.attempts[position] = number
         for child, left in self.waiting.items():
             run.waiting[child] = left
-        run.failed_parents.update(self.failed)
-        run.skipped_parents.update(self.skipped)
-        run.crashes.update(self.crashes)
-        run.losses.update(self.losses)
-        run.outputs.update(
-            (position, output) for position, output in self.outputs.items() if len(output) <= KEPT_OUTPUT_BYTES
-        )
-        run.errors.update(self.errors)
-        run.timers.update((position, ready_us) for ready_us, position in self.timers)
+        for position, output in self.outputs.items():
+            if len(output) <= KEPT_OUTPUT_BYTES:
+                run.outputs[position] = output
         run.move_all(self.states)
+        if self.failed or self.skipped or self.crashes or self.losses or self.errors or self.timers:
+            self._apply_rare(run)
         run.journal_length += 1
         run.status = self.status
         run.intent = self.intent
         run.stopping = self.stopping
         run.rows_ahead = self.rows_ahead
         run.first_failure = self.first_failure
+
+    def _apply_rare(self, run: RunState) -> None:
+        """What a plan has that tells of more than successes."""
+        run.failed_parents.update(self.failed)
+        run.skipped_parents.update(self.skipped)
+        run.crashes.update(self.crashes)
+        run.losses.update(self.losses)
+        run.errors.update(self.errors)
+        run.timers.update((position, ready_us) for ready_us, position in self.timers)
 
     @property
     def changed(self) -> bool:

@@ -104,7 +104,9 @@ class RunScope:
     def _keep(self, position: int, value: Any) -> None:
         decoded = self._run.decoded
         if len(decoded) >= DECODED_KEPT:
-            for oldest in list(decoded.copy())[: len(decoded) - DECODED_KEPT + 1]:  # slots keep at the same time
+            for oldest in list(decoded.copy())[
+                : len(decoded) - DECODED_KEPT + 1
+            ]:  # slots keep at the same time
                 decoded.pop(oldest, None)
         decoded[position] = value
 

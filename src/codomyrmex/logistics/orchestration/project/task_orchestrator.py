@@ -143,9 +143,7 @@ class TaskOrchestrator:
             raise news.error
         return live
 
-    def adopt(
-        self, run: RunState, lost: list[tuple[int, int]], *, stop: StopAsked | None = None
-    ) -> LiveRun:
+    def adopt(self, run: RunState, lost: list[tuple[int, int]], *, stop: StopAsked | None = None) -> LiveRun:
         """Takes up a run read from the store whose row already names this engine.
 
         With `stop`, what was asked of it is dealt with before anything of it starts.
@@ -222,7 +220,9 @@ class TaskOrchestrator:
         self.timekeeper.stop()
         self.teller.stop()
         for live in list(self._live.values()):
-            live.error = live.error or self._failed or EngineClosed("the engine was shut down; the run can be resumed")
+            live.error = (
+                live.error or self._failed or EngineClosed("the engine was shut down; the run can be resumed")
+            )
             live.done.set()
         self._closed = True
 
@@ -245,7 +245,11 @@ class TaskOrchestrator:
                 self._slots.give(chunk)
 
     def stop_attempts(self, run: RunState, *, kill: bool, asked: frozenset[int] = frozenset()) -> None:
-        found = {at for at in self.running_positions(run) if at not in asked and self._runner.stop(run, at, kill=kill)}
+        found = {
+            at
+            for at in self.running_positions(run)
+            if at not in asked and self._runner.stop(run, at, kill=kill)
+        }
         if any(chunk.run is run for chunk in list(self._drain.chunks)):
             again = lambda: self.stop_attempts(run, kill=kill, asked=asked | found)  # noqa: E731
             self.timekeeper.call_in(STOP_AGAIN_S, again)
@@ -340,7 +344,9 @@ class TaskOrchestrator:
         """Records outcomes that lie while a slot works on, and spreads what a stuck slot was given."""
         self._watching_slots = False
         now_s = self._clock.monotonic_s()
-        late = [chunk for chunk in list(self._drain.chunks) if chunk.begun_s and now_s - chunk.begun_s > STUCK_S]
+        late = [
+            chunk for chunk in list(self._drain.chunks) if chunk.begun_s and now_s - chunk.begun_s > STUCK_S
+        ]
         recalled = self._drain.recall(chunk for chunk in late if self._drain.holds_up(chunk))
         if recalled or (self._drain.has_news and self._slots_busy_for(HELD_S, now_s)):
             self._drain.drain()
@@ -359,5 +365,3 @@ class TaskOrchestrator:
 
     def _timekeeper_failed(self, error: BaseException) -> None:
         logger.error("a call of the timekeeper failed", exc_info=error)
-
-

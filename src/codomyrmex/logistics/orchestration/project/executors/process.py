@@ -61,7 +61,16 @@ def _directly(work: Callable[[], T]) -> T:
 class BegunAttempt:
     """An attempt on its way: its worker once it has one. See `attempt.Begun`."""
 
-    __slots__ = ("_executor", "attempt", "cancelled", "descriptors", "sequence", "started_s", "started_us", "worker")
+    __slots__ = (
+        "_executor",
+        "attempt",
+        "cancelled",
+        "descriptors",
+        "sequence",
+        "started_s",
+        "started_us",
+        "worker",
+    )
 
     def __init__(self, executor: ProcessExecutor, attempt: Attempt) -> None:
         self._executor = executor

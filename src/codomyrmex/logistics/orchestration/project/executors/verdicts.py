@@ -48,7 +48,7 @@ def outcome_of(
             message="its worker was killed from outside, supervisor and all",
             signal=int(signal.SIGKILL),
         )
-        return ended_now(OutcomeKind.CRASHED, error, started_us, started_s)
+        return ended_now(OutcomeKind.LOST, error, started_us, started_s)
     word = verdict["verdict"]
     if word == "timed_out":
         kind, name = OutcomeKind.TIMED_OUT, "TimeoutError"
