@@ -14,12 +14,12 @@ from typing import Any
 from codomyrmex.exceptions import Fault, ResourceRefused, ValidationError
 from codomyrmex.logistics.orchestration.project.action_declarations import with_declarations
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
-from codomyrmex.logistics.orchestration.project.actions.function_check import check_functions
 from codomyrmex.logistics.orchestration.project.compiled_workflow import (
     CompiledWorkflow,
     CompileFaults,
     compile_workflow,
 )
+from codomyrmex.logistics.orchestration.project.function_check import check_functions
 from codomyrmex.logistics.orchestration.project.values import to_tagged
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, step_options
 from codomyrmex.logistics.orchestration.project.workflow_faults import Path as DocumentPath

@@ -1,7 +1,7 @@
 """Faults in the parameters of steps that were made from functions in Python.
 
-Layer: actions. The function is at hand, so its own signature judges: what a call would refuse when the step
-runs is refused before anything does.
+Layer: above actions and executors. The function is at hand, so its own signature judges: what a call would
+refuse when the step runs is refused before anything does.
 """
 
 from __future__ import annotations
