@@ -22,10 +22,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from random import random
 from threading import Lock
-from typing import Protocol
 
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import (
@@ -39,6 +37,7 @@ from codomyrmex.exceptions import (
 )
 from codomyrmex.logistics.orchestration.project import definition_store, intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
+from codomyrmex.logistics.orchestration.project.batch import Batch, Dispatch
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome, OutcomeKind
 from codomyrmex.logistics.orchestration.project.news import (
     Adoption,
@@ -70,57 +69,6 @@ LOSSES_AT_MOST = 10
 BARRIER_LATEST_S = 0.2
 """A commit after so long without a barrier is one: the timekeeper, who makes them beside the commits, is late."""
 TRANSIENT = (StoreBusy, StoreFull, StoreIOError)
-
-
-class Dispatch(Protocol):
-    """What the drain asks of the world after a commit."""
-
-    def dispatch(self, chunks: list[Chunk]) -> None:
-        """Gives chunks to slots."""
-
-    def stop_attempts(self, run: RunState, *, kill: bool) -> None:
-        """Asks every attempt of a run that is under way to end."""
-
-    def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
-        """Brings `Due` at that time."""
-
-    def committed(self, plans: Iterable[RunPlan]) -> None:
-        """Told after every commit, in commit order, with what it said."""
-
-    def ended(self, run: RunState) -> None:
-        """A run is terminal and has left the engine."""
-
-    def broken(self, run: RunState, error: CodomyrmexError) -> None:
-        """A run was put aside: its rows are not as this engine believes."""
-
-    def store_failed(self, error: CodomyrmexError, failures: int) -> None:
-        """A commit was refused; somebody has to drain again later."""
-
-    def fault(self, error: Exception) -> None:
-        """Planning itself failed, which is a fault of this package: the engine must not go on."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """One drain's plans."""
-
-    epoch: int
-    now_us: int
-    news: list[News]
-    plans: dict[int, RunPlan] = field(default_factory=dict)
-    submissions: list[Submission] = field(default_factory=list)
-    intents: list[int] = field(default_factory=list)
-    chunks: list[Chunk] = field(default_factory=list)
-    closed: dict[Chunk, int] = field(default_factory=dict)
-    """How many entries of each chunk have ended or were taken back."""
-    doubt: StoreError | None = None
-    """The error that left open whether this batch was committed."""
-
-    def plan_for(self, run: RunState) -> RunPlan:
-        plan = self.plans.get(run.number)
-        if plan is None:
-            plan = self.plans[run.number] = RunPlan(run, epoch=self.epoch, now_us=self.now_us)
-        return plan
 
 
 class Drain:
