@@ -11,7 +11,7 @@ level; the levels differ in what a power cut may take back:
     barrier   nothing committed before the last barrier: a transaction with `barrier=True`, or `barrier()`
     power     nothing
 
-Measured with simulated power cuts; see https://sqlite.org/wal.html and
+See https://sqlite.org/wal.html and
 https://sqlite.org/pragma.html#pragma_synchronous.
 """
 
