@@ -31,7 +31,7 @@ format: environment ## put the code into its one form
 	$(BIN)/ruff check --fix .
 
 bench: environment ## every benchmark, each against its peers in the same run
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@broken=0; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || broken=1; done; exit $$broken
 
 reliability: environment ## the long forms of the crash and fault tests
 	$(BIN)/python -m pytest -m reliability --timeout 3600 $(PYTEST_ARGS)

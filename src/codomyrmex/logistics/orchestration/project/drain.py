@@ -301,9 +301,7 @@ class Drain:
         )
         error["kind"] = outcome.kind.value
         if self.frozen and plan.stopping is None:
-            plan.lose(
-                position, number
-            )  # it was ended by the shutdown of this engine, whatever it made of that
+            plan.lose(position, number)  # the shutdown of this engine ended it, whatever it made of that
             return
         if plan.stopping is None and outcome.kind is not OutcomeKind.CANCELLED:
             policy = plan.run.workflow.spec(plan.step_of(position)).retry

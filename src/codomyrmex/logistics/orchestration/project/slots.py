@@ -101,7 +101,7 @@ class Slots:
         self._drain.post(Arrival(rest.chunk, *rest.entry, outcome))
 
     def _work(self, chunk: Chunk) -> None:
-        run, entries, run_attempt = chunk.run, chunk.entries, self._run_attempt
+        run, entries, run_attempt, post = chunk.run, chunk.entries, self._run_attempt, self._drain.post
         held_s = 0.0
         while True:
             try:
@@ -115,6 +115,6 @@ class Slots:
                 held_s = 0.0
             outcome = run_attempt(run, position, number)
             chunk.now_running = None
-            self._drain.post(Arrival(chunk, position, number, outcome))
+            post(Arrival(chunk, position, number, outcome))
             held_s = held_s or self._monotonic_s()
         chunk.begun_s = 0.0

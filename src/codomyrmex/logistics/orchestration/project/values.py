@@ -39,6 +39,8 @@ def encode(value: Any, *, root: str = "output") -> bytes:
     """`value` as tagged JSON; raises `Unserialisable` naming the place below `root`."""
     if value is None:
         return b"null"
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return b"%d" % value
     return _encode_tree(to_tagged(value, root=root))
 
 

@@ -27,6 +27,10 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
 from codomyrmex.logistics.orchestration.project.executors.worker import invoke
 
 
+PLAIN = frozenset({type(None), bool, int, float, str, list, dict})
+"""Types of values that nobody has to wait for."""
+
+
 class NotImportedHere(LookupError):
     """A thread attempt names a module that this process has not loaded and may not import."""
 
@@ -92,7 +96,10 @@ class ThreadExecutor:
             if function is None:
                 function = find_function(describe(), importing=self._importing)
             arguments = load_arguments(parameters, secrets) if parameters != b"{}" else {}
-            kind, result = OutcomeKind.COMPLETED, values.encode(invoke.call(function, arguments))
+            value = function(**arguments)
+            if type(value) not in PLAIN:
+                value = invoke.finished(value)
+            kind, result = OutcomeKind.COMPLETED, values.encode(value)
         except BaseException as problem:  # noqa: BLE001  (the attempt boundary)
             kind, error = ended_by(problem, describe())
             if kind is OutcomeKind.COMPLETED:

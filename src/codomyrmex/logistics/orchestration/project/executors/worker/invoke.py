@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 def call(function: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
     """The action's value; an awaitable is awaited in an event loop of its own."""
-    value = function(**parameters)
+    return finished(function(**parameters))
+
+
+def finished(value: Any) -> Any:
+    """What an action returned; an awaitable is awaited in an event loop of its own."""
     if hasattr(value, "__await__"):
         import asyncio
 
