@@ -26,7 +26,6 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
 )
 from codomyrmex.logistics.orchestration.project.executors.worker import invoke
 
-
 PLAIN = frozenset({type(None), bool, int, float, str, list, dict})
 """Types of values that nobody has to wait for."""
 
