@@ -21,7 +21,7 @@ are not as this engine believes is put aside (`Dispatch.broken`), the others go 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from random import random
 from threading import Lock
 
@@ -91,7 +91,6 @@ class Drain:
         self._world = world
         self._inbox: deque[News] = deque()
         self._lock = Lock()
-        self._commits = 0
         self._doubtful: Batch | None = None
         """A batch of which nobody could say yet whether it was committed; nothing is planned before."""
         self._barrier_s = 0.0
@@ -156,11 +155,6 @@ class Drain:
         began_s = self._clock.monotonic_s()
         self._database.barrier()
         self._barrier_s = began_s
-
-    def snapshot(self, read: Callable[[], object]) -> object:
-        """Calls `read` while nothing changes."""
-        with self._lock:
-            return read()
 
     def holds_up(self, chunk: Chunk) -> bool:
         """True when others could begin what stands behind the attempt that this chunk is at."""
@@ -423,7 +417,6 @@ class Drain:
             self._barrier_s = now_s
 
     def _committed(self) -> bool:
-        self._commits += 1
         self.failures = 0
         return True
 

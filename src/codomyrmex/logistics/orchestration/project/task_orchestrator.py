@@ -16,7 +16,7 @@ store's error, what runs is ended, and the runs can be resumed from what is reco
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import Event, Lock
+from threading import Event
 
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import CodomyrmexError, EngineClosed, RunNotFound, StoreError
@@ -100,7 +100,6 @@ class TaskOrchestrator:
         self.timekeeper = Timekeeper(clock, idle=self._is_idle, on_error=self._timekeeper_failed)
         self.teller = Teller()
         self._live: dict[str, LiveRun] = {}
-        self._lock = Lock()
         self._closing = False
         self._closed = False
         self._failed: CodomyrmexError | None = None
