@@ -34,7 +34,7 @@ from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, load_run
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation, RunIntent
-from codomyrmex.logistics.orchestration.project.task_orchestrator import LiveRun, TaskOrchestrator
+from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
 
@@ -78,7 +78,7 @@ class EngineHost:
         self.runner = AttemptRunner(
             self._executors(workers), epoch=self.epoch, state_dir=state_dir, results=self.results
         )
-        self.orchestrator = TaskOrchestrator(
+        self.orchestrator = RunOrchestrator(
             database=database,
             clock=clock,
             epoch=self.epoch,

@@ -26,7 +26,7 @@ from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, H
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
 from codomyrmex.logistics.orchestration.project.states import STATUSES, RunIntent
-from codomyrmex.logistics.orchestration.project.task_orchestrator import LiveRun
+from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.teller import Handler
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_manager import WorkflowLike, WorkflowManager

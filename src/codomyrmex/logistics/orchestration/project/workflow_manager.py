@@ -20,7 +20,7 @@ from codomyrmex.logistics.orchestration.project.definition_finder import Definit
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
-from codomyrmex.logistics.orchestration.project.task_orchestrator import LiveRun
+from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
 from codomyrmex.logistics.orchestration.project.workflow_dag import WorkflowDAG
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution

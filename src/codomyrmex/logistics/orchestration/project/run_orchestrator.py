@@ -75,7 +75,7 @@ class LiveRun:
         self.error: CodomyrmexError | None = None
 
 
-class TaskOrchestrator:
+class RunOrchestrator:
     """See the module. `start` begins its threads; `close` ends them."""
 
     def __init__(
