@@ -17,7 +17,7 @@ from types import ModuleType
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
     from typing import Any, TypeVar
 
@@ -36,6 +36,21 @@ class NoCurrentTask(RuntimeError):
             "current_task() answers only inside an action that a workflow or task runs; "
             "call the function through an engine, or pass what it needs as parameters"
         )
+
+
+class NoSecret(KeyError):
+    """A secret that the task was not given."""
+
+    def __init__(self, name: str, given: Iterable[str] = ()) -> None:
+        known = ", ".join(sorted(given))
+        super().__init__(
+            f"no secret {name!r} was given to this task (given: {known})"
+            if known
+            else f"no secret {name!r}: this version gives tasks none; let the action read os.environ[{name!r}]"
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show it in quotes
 
 
 class TaskCancelled(BaseException):
@@ -136,11 +151,10 @@ class CurrentTask:
             self._note({"kind": "metric", "name": name, "value": value})
 
     def secret(self, name: str) -> str:
-        """The secret that the step was given under this name; raises KeyError saying which there are."""
+        """The secret that the step was given under this name; raises `NoSecret` saying which there are."""
         secrets = self._secrets or {}
         if name not in secrets:
-            known = ", ".join(sorted(secrets)) or "none"
-            raise KeyError(f"no secret {name!r} was given to this task (given: {known})")
+            raise NoSecret(name, secrets)
         return secrets[name]
 
     @property
@@ -149,7 +163,7 @@ class CurrentTask:
         from pathlib import Path
 
         if self._checkpoint_dir is None:
-            raise RuntimeError("this task keeps no checkpoints: its engine has no state folder")
+            raise RuntimeError(_no_folder("checkpoints"))
         folder = Path(self._checkpoint_dir)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -162,7 +176,7 @@ class CurrentTask:
         from pathlib import Path
 
         if self._artifact_dir is None:
-            raise RuntimeError("this task keeps no artifacts: its engine has no state folder")
+            raise RuntimeError(_no_folder("artifacts"))
         source = Path(self.working_dir) / path
         target = Path(self._artifact_dir) / (name or source.name)
         if target.parent != Path(self._artifact_dir) or target.name in ("", ".", ".."):
@@ -238,10 +252,12 @@ def action(
     timeout_s: float | None = None,
     isolation: str | None = None,
     name: str | None = None,
+    version: str | None = None,
 ) -> Callable[[Function], Function]:
     """Declares what a function does to the world and needs; the function itself is returned unchanged.
 
-    `effects` is one of pure, idempotent, unsafe; `isolation` one of thread, process, async.
+    `effects` is one of pure, idempotent, unsafe; `isolation` one of thread, process, async. `version` stands for
+    the source of the function in cache keys: results of other versions are not used.
     """
     if effects not in EFFECTS:
         raise ValueError(f"effects={effects!r}: choose one of {', '.join(EFFECTS)}")
@@ -255,6 +271,7 @@ def action(
         "timeout_s": timeout_s,
         "isolation": isolation,
         "name": name,
+        "version": version,
     }
 
     def declare(function: Function) -> Function:
@@ -262,6 +279,12 @@ def action(
         return function
 
     return declare
+
+
+def _no_folder(what: str) -> str:
+    return (
+        f"this task keeps no {what}: its engine has no folder; open it with state=FOLDER instead of :memory:"
+    )
 
 
 def _attempt_logger(task: str, log_path: str | None) -> logging.Logger:

@@ -13,6 +13,7 @@ Layer: the lowest; imports nothing of ours. The tree:
     ├── Conflict                     exit 6   somebody else holds it, or it changed meanwhile
     │   ├── IllegalTransition                 a move that no table allows
     │   └── NotResumable                      a run that cannot go on, and why
+    ├── NotAllowed                   exit 2   not theirs to ask, or to answer
     ├── ResourceRefused              exit 7   can never fit
     ├── RunFailed                    exit 1   carries the execution
     ├── EngineClosed                 exit 1   the engine has been shut down
@@ -165,6 +166,13 @@ class Conflict(CodomyrmexError):
 
     exit_code = 6
     code = "conflict"
+
+
+class NotAllowed(CodomyrmexError):
+    """Somebody asked for what is not theirs to ask; `hint` says whose it is."""
+
+    code = "not_allowed"
+    exit_code = 2
 
 
 class IllegalTransition(Conflict):

@@ -27,7 +27,10 @@ def take_all(admission: Admission) -> list[int]:
 
 
 def lane_of(admission: Admission, run: int = 1, **more: Any) -> Lane:
-    return admission.lane(Run(run), **{"cpu_milli": 1000, "quick": False, "run_cap": None, **more})
+    step, of_run, of_step = more.get("step", -1), more.pop("run_cap", None), more.pop("step_cap", None)
+    caps = [((run, -1), of_run), ((run, step), of_step)]
+    more["caps"] = tuple((whose, cap) for whose, cap in caps if cap is not None)
+    return admission.lane(Run(run), **{"cpu_milli": 1000, "quick": False, **more})
 
 
 def test_higher_priority_goes_first_and_equals_in_the_order_of_arrival() -> None:

@@ -11,13 +11,22 @@ from codomyrmex.clock import ManualClock
 from codomyrmex.exceptions import CodomyrmexError, StoreBusy, StoreError, StoreFull, StoreIOError
 from codomyrmex.logistics.orchestration.project import engine_store, intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
-from codomyrmex.logistics.orchestration.project.compiled_workflow import compile_workflow
-from codomyrmex.logistics.orchestration.project.drain import LOSSES_AT_MOST, Drain
+from codomyrmex.logistics.orchestration.project.drain import Drain
 from codomyrmex.logistics.orchestration.project.executors.attempt import ErrorInfo, Outcome, OutcomeKind
-from codomyrmex.logistics.orchestration.project.news import Arrival, Chunk, Due, StopAsked, Submission
+from codomyrmex.logistics.orchestration.project.news import (
+    Adoption,
+    Arrival,
+    Chunk,
+    Due,
+    StopAsked,
+    Submission,
+)
+from codomyrmex.logistics.orchestration.project.news_planning import LOSSES_AT_MOST
+from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
 from codomyrmex.logistics.orchestration.project.states import STATUSES, RunIntent
+from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
 from codomyrmex.logistics.storage.database import Parameters, Row
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.testing import FaultyDatabase
@@ -44,7 +53,12 @@ class Bench:
             self.epoch, _token = engine_store.insert(tx, now_us=self.clock.now_us())
         self.admission = Admission(cpu_milli=4000, max_workers=4)
         self.drain = Drain(
-            database=self.database, clock=self.clock, epoch=self.epoch, admission=self.admission, world=self
+            database=self.database,
+            clock=self.clock,
+            epoch=self.epoch,
+            admission=self.admission,
+            results=ResultFiles(None),
+            world=self,
         )
         self.at_work: list[Chunk] = []
         self.timers: list[tuple[RunState, int, int]] = []
@@ -61,6 +75,9 @@ class Bench:
 
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         self.timers.append((run, position, ready_us))
+
+    def stored(self, run: RunState) -> None:
+        self.drain.post(Adoption(run, []))
 
     def committed(self, plans: Iterable[RunPlan]) -> None:
         pass
@@ -318,12 +335,12 @@ def test_a_wish_for_a_run_that_is_not_taken_up_yet_stays_open(bench: Bench) -> N
     run = bench.submit(*CHAIN)
     with bench.database.transaction() as tx:
         intent_store.ask(tx, run=run.number, kind="cancel", by="me", now_us=1)
-    ((sequence, _run, _kind),) = intent_store.open_intents(bench.database, epoch=bench.epoch)
+    (intent,) = intent_store.open_intents(bench.database, epoch=bench.epoch)
     known = bench.drain.runs.pop(run.number)
-    stop(bench, run, RunIntent.CANCEL, sequence)
+    stop(bench, run, RunIntent.CANCEL, intent.sequence)
     assert intent_store.open_intents(bench.database, epoch=bench.epoch)
     bench.drain.runs[run.number] = known
-    stop(bench, run, RunIntent.CANCEL, sequence)
+    stop(bench, run, RunIntent.CANCEL, intent.sequence)
     assert not intent_store.open_intents(bench.database, epoch=bench.epoch)
 
 
@@ -333,10 +350,10 @@ def test_a_timer_that_comes_twice_or_too_late_does_nothing(bench: Bench) -> None
     ((_run, position, ready_us),) = bench.timers
     assert ready_us == bench.clock.now_us() + 5_000_000
     for _ in range(2):
-        bench.drain.post(Due(run.number, position))
+        bench.drain.post(Due(run.number, position, ready_us))
         bench.drain.drain()
     assert bench.working(run) == ["a"]
     bench.end(run, "a")
-    bench.drain.post(Due(run.number, position))
+    bench.drain.post(Due(run.number, position, ready_us))
     bench.drain.drain()
     assert bench.told == [("ended", "r1", "completed")]

@@ -62,10 +62,10 @@ def test_a_run_that_cannot_be_planned_is_put_aside_and_the_others_go_on(
 ) -> None:
     whole = run_plan.RunPlan.complete
 
-    def refuse(plan: run_plan.RunPlan, *arguments: Any) -> None:
+    def refuse(plan: run_plan.RunPlan, *arguments: Any, **options: Any) -> None:
         if plan.run.workflow.name == "poison":
             raise ZeroDivisionError("a fault of the engine")
-        whole(plan, *arguments)
+        whole(plan, *arguments, **options)
 
     monkeypatch.setattr(run_plan.RunPlan, "complete", refuse)
     poison, innocent = Workflow("poison"), Workflow("innocent")
@@ -84,7 +84,7 @@ def test_an_empty_recall_of_a_chunk_that_has_ended_frees_nothing_twice(engine: O
     drain = engine._host.orchestrator._drain
     admission: Admission = drain.admission
     run = next(iter(drain.runs.values()), None)
-    lane = admission.lane(run or _FakeRun(), cpu_milli=1000, quick=True, run_cap=None)
+    lane = admission.lane(run or _FakeRun(), cpu_milli=1000, quick=True)
     drain.post(Recall(Chunk(lane.run, lane), [], None))
     drain.drain()
     assert (admission.free.cpu_milli, admission.free.workers) == (

@@ -70,7 +70,7 @@ def test_priorities_and_intents_have_an_order() -> None:
     assert sorted(TaskPriority, reverse=True) == [
         TaskPriority.CRITICAL, TaskPriority.HIGH, TaskPriority.NORMAL, TaskPriority.LOW,
     ]  # fmt: skip
-    assert [intent.strength for intent in RunIntent] == [0, 1, 2]
+    assert [intent.strength for intent in RunIntent] == [0, 1, 2, 3]
     assert [rule.value for rule in TriggerRule] == [
         "all_success", "none_failed", "all_done", "one_success", "one_failed",
     ]  # fmt: skip

@@ -38,6 +38,7 @@ class SampleScope:
     env: Mapping[str, str] = field(default_factory=lambda: {"HOME": "/root"})
     item: object = field(default_factory=lambda: {"name": "it", "list": [1, 2]})
     index: int | None = 3
+    output: object = field(default_factory=lambda: {"id": 9, "parts": ["a"]})
     outputs: Mapping[str, Any] = field(default_factory=lambda: OUTPUTS)
 
     def step(self, name: str, field: str) -> object:
@@ -45,6 +46,8 @@ class SampleScope:
             return "completed" if name in self.outputs else "skipped"
         if field == "error":
             return None if name in self.outputs else {"type": "ValueError", "message": "no"}
+        if field == "errors":
+            return {"3": {"type": "ValueError", "message": "bad item"}} if name == "build" else {}
         if name not in self.outputs:
             raise MissingValue(f"step {name!r} was skipped")
         return self.outputs[name]

@@ -100,6 +100,18 @@ def test_a_reference_is_refused_where_bash_would_not_see_it_or_would_run_it(
         assert caught.value.column == column
 
 
+def test_output_is_ours_only_where_something_is_undone() -> None:
+    text = "output=$(ls); echo ${output} ${output[0]} ${item}"
+
+    assert shell_variables(text)[1] == {"CODOMYRMEX_1": "${str(item)}"}
+    assert shell_variables(text, undoes=True)[1] == {
+        "CODOMYRMEX_1": "${str(output)}",
+        "CODOMYRMEX_2": "${str(output[0])}",
+        "CODOMYRMEX_3": "${str(item)}",
+    }
+    assert shell_variables("echo ${output.id}")[1] == {"CODOMYRMEX_1": "${str(output.id)}"}
+
+
 def test_a_fault_in_a_long_text_names_its_line() -> None:
     with pytest.raises(ExpressionError, match=r"line 3 of the text"):
         shell_variables("a\nb\n'${item}'\n")

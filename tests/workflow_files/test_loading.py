@@ -294,6 +294,10 @@ KEYS = st.sampled_from(
     [
         *schema()["properties"],
         *schema()["$defs"]["step"]["properties"],
+        *schema()["$defs"]["step"]["properties"]["approval"]["properties"],
+        *schema()["$defs"]["step"]["properties"]["cache"]["properties"],
+        "signal",
+        "policy",
         "max_attempts",
         "cpu",
         "memory",

@@ -65,13 +65,13 @@ def _end_here(invocation: Invocation, workspace: Workspace, run: RunView, *, kil
 
 def _ask(invocation: Invocation, workspace: Workspace, run: RunView, *, kill: bool, wait_s: float) -> RunView:
     from codomyrmex.clock import SystemClock
-    from codomyrmex.logistics.orchestration.project.orchestration_engine import ask_owner
+    from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
     from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 
     database = SQLiteDatabase.open_existing(workspace.database)
     try:
         now_us = SystemClock().now_us()
-        ask_owner(database, workspace.state, run.execution_id, kill=kill, now_us=now_us)
+        ask_owner(database, workspace.state, run.execution_id, "kill" if kill else "cancel", now_us=now_us)
     finally:
         database.close()
     deadline_s = time.monotonic() + wait_s

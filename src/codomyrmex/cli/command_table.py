@@ -82,10 +82,16 @@ GROUPS: dict[str, tuple[Entry, ...]] = {
         Entry("validate", "Check workflows and list every fault; nothing is run", "workflows:validate"),
         Entry("graph", "Draw the graph of a workflow as text", "workflows:graph"),
         Entry(
+            "import",
+            "Write a workflow of another tool as a workflow file",
+            "workflow_import:import_workflow",
+        ),
+        Entry(
             "schema",
             "Print the JSON Schema of workflow files, for editors and for agents",
             "workflows:schema",
         ),
+        Entry("test", "Run the tests beside workflows, in memory and in virtual time", "workflow_test:test"),
     ),
     "actions": (
         Entry("list", "List the actions that there are to choose from", "actions:list_actions"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,11 @@ from codomyrmex.cli.names import complete_workflows
 from codomyrmex.cli.parameter_options import given_parameters, with_lists
 from codomyrmex.settings import Settings
 from codomyrmex.workspace import Workspace
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
+    from codomyrmex.logistics.orchestration.project.run_selection import Part
+    from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition
 
 _LEVELS = ("process", "barrier", "power")
 
@@ -44,14 +49,34 @@ class _Wanted:
     max_parallel: int | None
     timeout_s: float | None
     durability: str | None
+    only: tuple[str, ...]
+    until: tuple[str, ...]
+    from_steps: tuple[str, ...]
+    force: bool
     dry_run: bool
+    why: bool
 
     @property
     def again(self) -> tuple[str, ...]:
         """The words that ask for the same once more."""
         words = [part for word in self.words for part in ("-p", word)]
         words += ["--params", self.params_file] if self.params_file is not None else []
+        for option, steps in (("--only", self.only), ("--until", self.until), ("--from", self.from_steps)):
+            words += [part for step in steps for part in (option, step)]
+        words += ["--force"] if self.force else []
         return ("run", *([self.what] if self.what is not None else []), *words)
+
+    @property
+    def part(self) -> Part:
+        """The part of the workflow that is asked for."""
+        from codomyrmex.logistics.orchestration.project.run_selection import Part
+
+        return Part(only=self.only, until=self.until, from_steps=self.from_steps)
+
+    @property
+    def is_special(self) -> bool:
+        """Whether something other than the whole, as it is kept, is asked for."""
+        return bool(self.only or self.until or self.from_steps or self.force)
 
 
 @click.command(cls=Command)
@@ -65,32 +90,58 @@ class _Wanted:
 )
 @click.option("--timeout", "timeout_s", type=Duration(), metavar="T", help="Cancel it after 90s, 10m, 1h30m.")
 @click.option("--durability", type=click.Choice(_LEVELS), metavar="LEVEL", help="process, barrier or power.")
+@click.option(
+    "--only", metavar="STEP", multiple=True, help="Run this step alone, on results of earlier runs."
+)
+@click.option("--until", metavar="STEP", multiple=True, help="Run this step and all that it needs.")
+@click.option(
+    "--from", "from_steps", metavar="STEP", multiple=True, help="Run this step and all that depends on it."
+)
+@click.option("--force", is_flag=True, help="Run also what the cache has.")
 @click.option("--dry-run", is_flag=True, help="Check everything and show what would run.")
+@click.option("--why", is_flag=True, help="With --dry-run: the first thing that has changed for each step.")
 @pass_invocation
 def run(invocation: Invocation, /, **options: Any) -> int:
     """Run a workflow file, or a workflow by its name.
 
-    Left out, it is codomyrmex.yaml of this project. A parameter is read by its declared type; given more
-    than once it is a list. Ctrl-C cancels the run, a second one kills it. After a crash or a kill
-    `codomyrmex resume` goes on where it was.
+    Left out, it is codomyrmex.yaml of this project; `-` is a workflow on stdin. A parameter is read by its
+    declared type; given more than once it is a list. Ctrl-C cancels the run, a second one kills it. After a
+    crash or a kill `codomyrmex resume` goes on where it was.
     """
-    from codomyrmex.cli.workflow_search import default_file, definition_of, named_file, plan_lines, plan_of
+    from codomyrmex.cli.workflow_search import default_file, definition_of, definition_on_stdin, named_file
 
     wanted = _Wanted(**options)
+    if wanted.why and not wanted.dry_run:
+        raise click.UsageError("--why goes with --dry-run")
+    if wanted.what == "-" and (
+        wanted.params_file == "-" or any(word.endswith("=@-") for word in wanted.words)
+    ):
+        raise click.UsageError("stdin is the workflow already: give parameters another way")
     given = given_parameters(wanted.words, wanted.params_file)
     workspace = invocation.workspace(named_file(wanted.what))
     settings = invocation.settings(workspace, {"durability": wanted.durability})
-    what = wanted.what or default_file(workspace)
-    if given or wanted.dry_run or not workspace.exists:
+    what: str | Definition = wanted.what or default_file(workspace)
+    if given or wanted.dry_run or wanted.is_special or what == "-" or not workspace.exists:
         # A mistake is found before the first state folder is made.
-        definition = definition_of(workspace, settings, what)
+        definition = definition_on_stdin() if what == "-" else definition_of(workspace, settings, str(what))
         given = with_lists(given, definition.document.get("parameters", {}))
-        if wanted.dry_run or not workspace.exists:
-            plan = plan_of(workspace, settings, definition, given)
-        if wanted.dry_run:
-            invocation.output.answer(plan, plan_lines(invocation.output.out, plan))
-            return 0
+        if wanted.dry_run or wanted.is_special or not workspace.exists:
+            from codomyrmex.cli.dry_run import checked, dry_run, dry_run_lines
+
+            if wanted.dry_run:
+                found = dry_run(workspace, settings, definition, given, part=wanted.part, force=wanted.force)
+                _tell_note(invocation, found.note)
+                lines = dry_run_lines(invocation.output.out, found, why=wanted.why)
+                invocation.output.answer(found.plan, lines)
+                return 0
+            _tell_note(invocation, checked(workspace, settings, definition, given, part=wanted.part))
+        what = definition if what == "-" or wanted.is_special else what
     return _hosted(invocation, workspace, settings, wanted, (what, given))
+
+
+def _tell_note(invocation: Invocation, note: str | None) -> None:
+    if note is not None:
+        invocation.output.note(note)
 
 
 def _hosted(
@@ -98,7 +149,7 @@ def _hosted(
     workspace: Workspace,
     settings: Settings,
     wanted: _Wanted,
-    work: tuple[str, Mapping[str, Any]],
+    work: tuple[str | Definition, Mapping[str, Any]],
 ) -> int:
     from codomyrmex.cli.failure_blocks import Next
     from codomyrmex.cli.hosting import open_engine, see_through, tell_outcome
@@ -108,11 +159,28 @@ def _hosted(
     what, given = work
     with open_engine(workspace, settings) as engine:
         source = HostedRun(engine, streams=invocation.verbose > 0)
-        execution = engine.workflows.start_workflow(
-            what, given, caller_dir=Path.cwd(), max_parallel=wanted.max_parallel
-        )
-        source.run_id = execution.execution_id
+        if wanted.is_special:
+            source.run_id = _start_part(engine, what, given, wanted)
+        else:
+            source.run_id = engine.workflows.start_workflow(
+                what, given, caller_dir=Path.cwd(), max_parallel=wanted.max_parallel
+            ).execution_id
         ended, code = see_through(invocation, engine, source, timeout_s=wanted.timeout_s)
-        again = Next(wanted.again, "runs it again", named_file(wanted.what))
+        again = Next(wanted.again, "runs it again", named_file(wanted.what)) if wanted.what != "-" else None
         tell_outcome(invocation, workspace, engine.reader, ended, code, again=again)
     return code
+
+
+def _start_part(
+    engine: OrchestrationEngine, what: str | Definition, given: Mapping[str, Any], wanted: _Wanted
+) -> str:
+    """Starts a part of a workflow, or all of it without the cache; the run's id."""
+    from codomyrmex.logistics.orchestration.project.run_reuse import start_ready
+
+    workflows = engine.workflows
+    ready = workflows.starter.ready(
+        workflows.definition(what), given, caller_dir=Path.cwd(), max_parallel=wanted.max_parallel
+    )
+    return start_ready(
+        workflows.host, ready.run, ready.document, part=wanted.part, force=wanted.force
+    ).state.id

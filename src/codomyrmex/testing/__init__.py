@@ -8,9 +8,10 @@ Layer: above the engine; nothing that runs in production imports it.
         run = run_workflow("nightly.yaml", stubs={"download": [ConnectionError("gone"), {"rows": 3}]})
         assert run.success and run.attempts("download") == 2
 
-`run_workflow` runs in memory and in virtual time: the delay before a retry passes at once. `assert_resumes`
-kills real engines. `FaultyDatabase` fails commits. The pytest fixture `codomyrmex_engine` is an engine in
-memory; import it in a `conftest.py`.
+`run_workflow` runs in memory and in virtual time: delays, sleeps and time limits pass at once, and approvals,
+signals and child runs have stubs too (`stubs={"approve": True}`). `assert_resumes` kills real engines.
+`FaultyDatabase` fails commits. The pytest fixture `codomyrmex_engine` is an engine in memory; pytest knows it
+as soon as this package is installed. `codomyrmex workflows test` does the same for cases in files.
 """
 
 from __future__ import annotations

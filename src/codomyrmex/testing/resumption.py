@@ -2,8 +2,8 @@
 
 Layer: testing. An engine in a process of its own is killed (SIGKILL) at moments chosen at random over the
 time that an undisturbed run takes; the next one goes on. What is compared in the end: status, the status of
-every task, results and outputs. What is checked on the way: a task that was recorded as completed stays as
-it was recorded, so it did not run again.
+every task (compensations and handlers too), results and outputs. What is checked on the way: a task that was
+recorded as completed stays as it was recorded, so it did not run again; what undoes a step does so once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
+from codomyrmex.logistics.orchestration.project.workflow_file import load_path
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.testing.finished_run import FinishedRun
 
@@ -33,17 +34,20 @@ def assert_resumes(
     kills: int = 20,
     *,
     parameters: Mapping[str, Any] | None = None,
+    answers: Mapping[str, Any] | None = None,
     seed: int | None = None,
     timeout_s: float = 60.0,
 ) -> FinishedRun:
     """Kills engines that run the workflow file `path`, `kills` in all, and returns the last run.
 
+    `answers` are the stubs of its approvals and signals, as `run_workflow` takes them, in JSON values.
     A new run begins when one ends before all kills were delivered. Raises AssertionError, with the `seed`
     to try again, where a run ended otherwise than an undisturbed one, or something recorded ran again.
     """
     seed = Random().randrange(1_000_000) if seed is None else seed
     with TemporaryDirectory(prefix="codomyrmex-resumes-") as folder:
-        trial = _Trial(Path(path).resolve(), Path(folder), parameters or {}, timeout_s)
+        given = (json.dumps(dict(parameters or {})), json.dumps(dict(answers or {})))
+        trial = _Trial(Path(path).resolve(), Path(folder), given, timeout_s)
         wanted, lasts_s = trial.run_through("undisturbed")
         chance = Random(seed)
         try:
@@ -53,10 +57,11 @@ def assert_resumes(
 
 
 class _Trial:
-    def __init__(self, file: Path, folder: Path, parameters: Mapping[str, Any], timeout_s: float) -> None:
+    def __init__(self, file: Path, folder: Path, given: tuple[str, str], timeout_s: float) -> None:
         self._file = file
+        self._workflow: str = load_path(file).document["name"]
         self._folder = folder
-        self._parameters = json.dumps(dict(parameters))
+        self._given = given
         self._timeout_s = timeout_s
 
     def run_through(self, name: str) -> tuple[FinishedRun, float]:
@@ -101,7 +106,7 @@ class _Trial:
             "codomyrmex.testing.engine_process",
             state,
             str(self._file),
-            self._parameters,
+            *self._given,
         ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as engine:
             try:
@@ -115,7 +120,8 @@ class _Trial:
         database = SQLiteDatabase.open_existing(self._folder / name / "state.db")
         try:
             reader = RunReader(database, self._folder / name)
-            return FinishedRun(reader, reader.find("@last"))
+            found = reader.runs(limit=1, workflow=self._workflow)[0]  # child runs have other names
+            return FinishedRun(reader, found[0].execution_id)
         finally:
             database.close()
 
@@ -136,6 +142,14 @@ def _not_again(run: FinishedRun, before: Recorded) -> Recorded:
 
 def _compare(wanted: FinishedRun, found: FinishedRun) -> None:
     for what in ("status", "error", "results", "outputs"):
-        ours, theirs = getattr(found, what), getattr(wanted, what)
+        ours, theirs = _timeless(getattr(found, what)), _timeless(getattr(wanted, what))
         assert ours == theirs, f"{what} differs from an undisturbed run's: {ours!r}, not {theirs!r}"
     assert found.statuses() == wanted.statuses(), "tasks ended otherwise than in an undisturbed run"
+
+
+def _timeless(value: Any) -> Any:
+    """A value without the moments at which approvals were answered."""
+    if isinstance(value, Mapping):
+        moment = {"at"} if {"approved", "by", "at"} <= value.keys() else set()
+        return {key: _timeless(each) for key, each in value.items() if key not in moment}
+    return [_timeless(each) for each in value] if isinstance(value, list) else value

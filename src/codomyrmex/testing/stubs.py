@@ -2,42 +2,59 @@
 
 Layer: testing; pure but for the attempt number that a stub reads. What is stubbed runs as a function in a
 thread of the test; everything else of the step (parameters, retry, conditions, its place in the graph)
-stays as it is written.
+stays as it is written. A child run becomes such a function too; what undoes a step is stubbed by its own
+name, `NAME.compensate`. Approvals and signals stay what they are: their stubs are answers (see `answers`).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from codomyrmex.current_task import current_task
-from codomyrmex.exceptions import TaskNotFound
-from codomyrmex.logistics.orchestration.project.compiled_workflow import compile_workflow
+from codomyrmex.exceptions import CodomyrmexError, TaskNotFound
 from codomyrmex.logistics.orchestration.project.shell_text import shell_variables
+from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
+from codomyrmex.logistics.orchestration.project.workflow_kinds import (
+    COMPENSATION,
+    STEP_LISTS,
+    compensation_name,
+    kind_of,
+)
 from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition
 
 Document = dict[str, Any]
+ANSWERED_KINDS = ("approval", "wait_for")
+"""The kinds whose stub is what somebody outside would say."""
 
 
 def stubbed(definition: Definition, stubs: Mapping[str, Any]) -> Definition:
     """The definition with the actions of these steps replaced; `TaskNotFound` for a name it has not."""
-    if not stubs:
+    replaced = {name: stub for name, stub in stubs.items() if _is_replaced(definition, name)}
+    if not replaced:
         return definition
-    steps = [
-        _stubbed_step(step) if step["name"] in stubs else step
-        for step in definition.document.get("steps", ())
-    ]
-    for name in stubs:
-        _check_name(definition, name)
-    functions = {**definition.functions, **{name: stub_of(behaviour) for name, behaviour in stubs.items()}}
-    return replace(definition, document={**definition.document, "steps": steps}, functions=functions)
+    document: Document = dict(definition.document)
+    for key in STEP_LISTS:
+        if key in document:
+            document[key] = [_with_stubs(step, replaced) for step in document[key]]
+    functions = {**definition.functions, **{name: stub_of(stub) for name, stub in replaced.items()}}
+    return replace(definition, document=document, functions=functions)
+
+
+def answers_in(definition: Definition, stubs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `stubs` that are answers to approvals and data of signals."""
+    kinds = {step["name"]: kind_of(step) for step in steps_of(definition.document)}
+    return {name: stub for name, stub in stubs.items() if kinds.get(name) in ANSWERED_KINDS}
 
 
 def until(definition: Definition, step: str) -> Definition:
-    """The definition with only what `step` needs, and itself; its outputs go, they may need more."""
-    _check_name(definition, step)
+    """The definition with only what `step` needs, and itself.
+
+    Its outputs and what runs after the steps (`on_failure`, `finally`) go: they may need more.
+    """
+    _check_name(step, [each["name"] for each in definition.document.get("steps", ())])
     compiled = compile_workflow(definition.document, functions=definition.functions)
     wanted: set[int] = set()
     open_steps = [compiled.index[step]]
@@ -46,9 +63,10 @@ def until(definition: Definition, step: str) -> Definition:
         if number not in wanted:
             wanted.add(number)
             open_steps.extend(compiled.graph.parents(number))
-    document: Document = {key: value for key, value in definition.document.items() if key != "outputs"}
+    dropped = ("outputs", "on_failure", "finally")
+    document: Document = {key: value for key, value in definition.document.items() if key not in dropped}
     document["steps"] = [each for each in document["steps"] if compiled.index[each["name"]] in wanted]
-    names = {each["name"] for each in document["steps"]}
+    names = set(_names(document))
     functions = {name: function for name, function in definition.functions.items() if name in names}
     return replace(definition, document=document, functions=functions)
 
@@ -72,10 +90,41 @@ def stub_of(behaviour: Any) -> Callable[..., Any]:
     return stub
 
 
-def _stubbed_step(step: Document) -> Document:
-    changed = {key: value for key, value in step.items() if key != "timeout_s"}
+def steps_of(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The steps of all phases, without those that undo others."""
+    for key in STEP_LISTS:
+        yield from document.get(key, ())
+
+
+def _names(document: Mapping[str, Any]) -> Iterator[str]:
+    for step in steps_of(document):
+        yield step["name"]
+        if COMPENSATION in step:
+            yield compensation_name(step["name"])
+
+
+def _is_replaced(definition: Definition, name: str) -> bool:
+    """Whether the stub of a step takes the place of an action; raises where there can be no stub."""
+    _check_name(name, list(_names(definition.document)))
+    kind = next((kind_of(step) for step in steps_of(definition.document) if step["name"] == name), None)
+    if kind == "sleep":
+        raise CodomyrmexError(
+            f"step {name!r} sleeps, and that needs no stub", hint="in virtual time it is over at once"
+        )
+    return kind not in ANSWERED_KINDS
+
+
+def _with_stubs(step: Document, stubs: Mapping[str, Any]) -> Document:
+    undoing = compensation_name(step["name"])
+    if undoing in stubs:
+        step = {**step, COMPENSATION: _stubbed(step[COMPENSATION])}
+    return _stubbed(step) if step["name"] in stubs else step
+
+
+def _stubbed(step: Document) -> Document:
+    changed = {key: value for key, value in step.items() if key not in ("timeout_s", "cache", "workflow")}
     parameters = step.get("parameters", {})
-    if step["module"] == "shell" and isinstance(parameters.get("command"), str):
+    if step.get("module") == "shell" and isinstance(parameters.get("command"), str):
         # What the shell would see: references stand in variables, and its own `${...}` are no references.
         text, variables = shell_variables(parameters["command"])
         env = {**parameters.get("env", {}), **variables}
@@ -83,8 +132,7 @@ def _stubbed_step(step: Document) -> Document:
     return {**changed, "module": __name__, "action": "stub_of", "isolation": "thread"}
 
 
-def _check_name(definition: Definition, name: str) -> None:
-    names = [step["name"] for step in definition.document.get("steps", ())]
+def _check_name(name: str, names: list[str]) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         raise TaskNotFound(name, nearest=near[0] if near else None)

@@ -14,7 +14,6 @@ The engine keeps states as small integers in a byte array (`CODES`, `NEXT`, `aft
 from __future__ import annotations
 
 from enum import Enum
-from functools import total_ordering
 
 from codomyrmex.exceptions import IllegalTransition
 
@@ -53,10 +52,15 @@ class BlockReason(str, Enum):
     DEPENDENCIES = "dependencies"
     """Steps that it depends on are not terminal yet."""
     TIMER = "timer"
-    """The delay before its next attempt."""
+    """The delay before its next attempt, or the time that a `sleep` step lets pass."""
+    APPROVAL = "approval"
+    """Somebody has to answer."""
+    SIGNAL = "signal"
+    """A signal of this name has not been sent to the run yet."""
+    CHILD = "child"
+    """The run that it started has not ended."""
 
 
-@total_ordering
 class TaskPriority(str, Enum):
     """How urgent a task is; ordered from LOW to CRITICAL."""
 
@@ -75,6 +79,16 @@ class TaskPriority(str, Enum):
             return NotImplemented
         return self.rank < other.rank
 
+    # Written out: `str` has the other three, by the alphabet, so nothing would fill them in.
+    def __le__(self, other: object) -> bool:
+        return self.rank <= other.rank if isinstance(other, TaskPriority) else NotImplemented
+
+    def __gt__(self, other: object) -> bool:
+        return self.rank > other.rank if isinstance(other, TaskPriority) else NotImplemented
+
+    def __ge__(self, other: object) -> bool:
+        return self.rank >= other.rank if isinstance(other, TaskPriority) else NotImplemented
+
 
 _RANKS = {"low": 0, "normal": 1, "high": 2, "critical": 3}
 
@@ -88,6 +102,8 @@ class TaskMove(str, Enum):
     """An attempt was admitted and committed."""
     EXPANDED = "expanded"
     """A fan-out step got its items."""
+    WAITING = "waiting"
+    """A step that holds no slot was opened: it waits for an answer, a signal, a time or another run."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -103,6 +119,8 @@ _S, _M = TaskStatus, TaskMove
 MOVES: dict[tuple[TaskStatus, TaskMove], TaskStatus] = {
     (_S.BLOCKED, _M.READY): _S.PENDING,
     (_S.BLOCKED, _M.EXPANDED): _S.RUNNING,
+    (_S.BLOCKED, _M.WAITING): _S.BLOCKED,
+    (_S.BLOCKED, _M.COMPLETED): _S.COMPLETED,
     (_S.BLOCKED, _M.FAILED): _S.FAILED,
     (_S.BLOCKED, _M.CANCELLED): _S.CANCELLED,
     (_S.BLOCKED, _M.SKIPPED): _S.SKIPPED,

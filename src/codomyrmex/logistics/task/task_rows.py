@@ -11,6 +11,8 @@ and epoch that the writer believes it to be in is not changed; the functions ret
                            │ settle
                            └──> skipped | cancelled | failed
 
+    (no row) ──wait──> blocked ──answer──> completed | failed       a task that needs no slot
+
 The token of an attempt is (epoch, attempt): only the engine that claimed a row can finish it, and only once.
 """
 
@@ -40,6 +42,17 @@ WHERE run = ? AND position = ? AND state = 'running' AND attempt = ? AND epoch =
 GIVE_BACK = """
 UPDATE task SET state = ?, reason = ?, ready_at = ?, attempt = ?, crashes = ?, losses = ?, epoch = ?
 WHERE run = ? AND position = ? AND state = 'running' AND attempt = ?
+"""
+WAIT = """
+INSERT INTO task (run, position, state, reason, attempt, epoch, started_at, ready_at)
+VALUES (?, ?, 'blocked', ?, ?, ?, ?, ?)
+ON CONFLICT (run, position) DO UPDATE
+SET reason = excluded.reason, attempt = excluded.attempt, epoch = excluded.epoch, ready_at = excluded.ready_at
+WHERE task.state = 'blocked'
+"""
+ANSWER = """
+UPDATE task SET state = ?, reason = NULL, ready_at = NULL, ended_at = ?, result = ?, check_sum = ?, error = ?
+WHERE run = ? AND position = ? AND state = 'blocked' AND attempt = ?
 """
 SETTLE = """
 INSERT INTO task (run, position, state, reason, attempt, epoch, ended_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -71,6 +84,19 @@ def give_back(tx: Transaction, rows: Rows) -> int:
     (state, reason, ready_us, attempt, crashes, losses, epoch, run, position, attempt that ran).
     """
     return tx.execute_many(GIVE_BACK, rows)
+
+
+def wait(tx: Transaction, rows: Rows) -> int:
+    """Tasks without a slot that begin to wait: (run, position, reason, attempt, epoch, started_us, ready_us)."""
+    return tx.execute_many(WAIT, rows)
+
+
+def answer(tx: Transaction, rows: Rows) -> int:
+    """Ends of tasks that waited without a slot.
+
+    (state, ended_us, result, check_sum, error, run, position, attempt).
+    """
+    return tx.execute_many(ANSWER, rows)
 
 
 def settle(tx: Transaction, rows: Rows) -> int:

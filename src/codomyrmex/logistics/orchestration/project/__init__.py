@@ -12,14 +12,30 @@ _PROJECT = "codomyrmex.logistics.orchestration.project"
 _HOMES = {
     # The engine, and the one that a process shares
     "OrchestrationEngine": f"{_PROJECT}.orchestration_engine",
-    "close_orchestration_engine": f"{_PROJECT}.orchestration_engine",
-    "configure": f"{_PROJECT}.orchestration_engine",
-    "get_orchestration_engine": f"{_PROJECT}.orchestration_engine",
+    "close_orchestration_engine": f"{_PROJECT}.shared_engine",
+    "configure": f"{_PROJECT}.shared_engine",
+    "get_orchestration_engine": f"{_PROJECT}.shared_engine",
     # Workflows
     "Workflow": f"{_PROJECT}.workflow",
     "WorkflowManager": f"{_PROJECT}.workflow_manager",
-    "WorkflowStep": f"{_PROJECT}.workflow",
-    "get_workflow_manager": f"{_PROJECT}.orchestration_engine",
+    "WorkflowStep": f"{_PROJECT}.workflow_step",
+    "create_workflow_steps": f"{_PROJECT}.task",
+    "execute_workflow": f"{_PROJECT}.shared_engine",
+    "get_workflow_manager": f"{_PROJECT}.shared_engine",
+    # Tasks
+    "Task": f"{_PROJECT}.task",
+    "TaskOrchestrator": f"{_PROJECT}.task_orchestrator",
+    "TaskResource": f"{_PROJECT}.task",
+    "TaskResult": f"{_PROJECT}.task",
+    "create_task": f"{_PROJECT}.task",
+    "execute_task": f"{_PROJECT}.shared_engine",
+    "get_task_orchestrator": f"{_PROJECT}.shared_engine",
+    # Parallel execution
+    "ExecutionResult": f"{_PROJECT}.task",
+    "ExecutionStatus": f"{_PROJECT}.task",
+    "ParallelExecutor": f"{_PROJECT}.parallel_executor",
+    "get_workflow_execution_order": f"{_PROJECT}.parallel_executor",
+    "validate_workflow_dependencies": f"{_PROJECT}.parallel_executor",
     # Runs
     "RunView": f"{_PROJECT}.run_views",
     "TaskView": f"{_PROJECT}.run_views",

@@ -14,6 +14,7 @@ from typing import Any
 from codomyrmex.exceptions import ActionNotFound
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.workflow_document import read_resources
+from codomyrmex.logistics.orchestration.project.workflow_kinds import compensation_name
 
 UNDECLARED = "idempotent"
 
@@ -23,23 +24,41 @@ def with_declarations(
 ) -> Mapping[str, Any]:
     """`document` with the declarations of its actions; the same object where there are none."""
     known: dict[tuple[str, str], dict[str, Any]] = {}
-    steps: list[Mapping[str, Any]] = []
-    changed = False
-    for step in document.get("steps", ()):
-        function = functions.get(step["name"])
+
+    def declared_of(name: str, step: Mapping[str, Any]) -> Mapping[str, Any]:
+        function = functions.get(name)
         if function is not None:
-            declared = _of_function(function)
-        else:
-            pair = (step["module"], step["action"])
-            if pair not in known:
-                known[pair] = _of_action(catalogue, *pair)
-            declared = known[pair]
-        if declared:
-            changed = True
-            target = {key: declared[key] for key in ("module", "action") if key in declared}
-            step = {**declared, **step, **target}
-        steps.append(step)
-    return {**document, "steps": steps} if changed else document
+            return _of_function(function)
+        pair = (step["module"], step["action"])
+        if pair not in known:
+            known[pair] = _of_action(catalogue, *pair)
+        return known[pair]
+
+    changed: dict[str, Any] = {}
+    for section in ("steps", "on_failure", "finally"):
+        before = document.get(section, ())
+        after = [_with_declared(step, declared_of) for step in before]
+        if any(new is not old for new, old in zip(after, before, strict=True)):
+            changed[section] = after
+    return {**document, **changed} if changed else document
+
+
+def _with_declared(
+    step: Mapping[str, Any],
+    declared_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    name: str | None = None,
+) -> Mapping[str, Any]:
+    """A step, and what undoes it, with what its action declares; the same object where that is nothing."""
+    name = name or step["name"]
+    if "compensate" in step:
+        undoing = _with_declared(step["compensate"], declared_of, compensation_name(name))
+        if undoing is not step["compensate"]:
+            step = {**step, "compensate": undoing}
+    declared = declared_of(name, step) if "module" in step else {}
+    if not declared:
+        return step
+    target = {key: declared[key] for key in ("module", "action") if key in declared}
+    return {**declared, **step, **target}
 
 
 def _of_action(catalogue: ActionCatalogue, module: str, action: str) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from typing import Any
 LaneKey = tuple[int, int, int, bool, bool]
 """Run number, step number or -1 where the step has no cap, milli-CPU, whether chunks may be long, whether it
 is for worker processes."""
+Cap = tuple[tuple[int, int], int]
+"""At most so many attempts at once of (run number, step number or -1 for all of the run)."""
 Entry = tuple[int, int, int, int]
 """Minus priority rank, sequence, first position, end position."""
 
@@ -33,8 +35,7 @@ class Lane:
     run: Any
     cpu_milli: int
     quick: bool
-    run_cap: int | None
-    step_cap: int | None
+    caps: tuple[Cap, ...] = ()
     process: bool = False
     """True where attempts run in worker processes."""
     heap: list[Entry] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Admission:
         self._lanes: dict[LaneKey, Lane] = {}
         self._filled: dict[LaneKey, Lane] = {}
         self._busy: dict[tuple[int, int], int] = {}
+        self._held: set[int] = set()
         self._sequence = 0
         self._journal: list[tuple[Callable[[Lane, Any], None], Lane, Any]] = []
 
@@ -68,17 +70,19 @@ class Admission:
         *,
         cpu_milli: int,
         quick: bool,
-        run_cap: int | None,
+        caps: tuple[Cap, ...] = (),
         step: int = -1,
-        step_cap: int | None = None,
         process: bool = False,
     ) -> Lane:
-        """The lane for such requests of `run`; `step` is -1 unless the step has a cap of its own."""
+        """The lane for such requests of `run`; `step` is -1 unless the step has a cap of its own.
+
+        `caps` may be those of another run too: the limits of a root hold for the runs below it.
+        """
         cpu_milli = min(cpu_milli, self.capacity.cpu_milli)
         key = (run.number, step, cpu_milli, quick, process)
         found = self._lanes.get(key)
         if found is None:
-            found = self._lanes[key] = Lane(key, run, cpu_milli, quick, run_cap, step_cap, process)
+            found = self._lanes[key] = Lane(key, run, cpu_milli, quick, caps, process)
         return found
 
     def offer(self, lane: Lane, rank: int, first: int, end: int) -> None:
@@ -134,13 +138,19 @@ class Admission:
         self._count(lane, -1)
         self._journal.append((self._count, lane, 1))
 
+    def hold(self, run_number: int, *, held: bool) -> None:
+        """Takes nothing of a run any more, or goes on with it; what stands in its lanes stays there."""
+        if held:
+            self._held.add(run_number)
+        else:
+            self._held.discard(run_number)
+
     def forget(self, run_number: int) -> None:
         """Drops the lanes of a run that has ended."""
+        self._held.discard(run_number)
         for key in [key for key in self._lanes if key[0] == run_number]:
             del self._lanes[key]
             self._filled.pop(key, None)
-        for busy in [busy for busy in self._busy if busy[0] == run_number]:
-            del self._busy[busy]
 
     def mark(self) -> None:
         """From here on `rollback` undoes."""
@@ -153,23 +163,20 @@ class Admission:
         self._journal.clear()
 
     def _capped(self, lane: Lane) -> bool:
-        run, step = lane.key[0], lane.key[1]
-        if lane.run_cap is not None and self._busy.get((run, -1), 0) >= lane.run_cap:
+        if lane.key[0] in self._held:
             return True
-        return lane.step_cap is not None and self._busy.get((run, step), 0) >= lane.step_cap
+        return any(self._busy.get(whose, 0) >= cap for whose, cap in lane.caps)
 
     def _count(self, lane: Lane, sign: int) -> None:
         lane.chunks += sign
         self.free.cpu_milli -= sign * lane.cpu_milli
         self.free.workers -= sign
-        if self._lanes.get(lane.key) is not lane:
-            return  # its run is gone
-        if lane.run_cap is not None:
-            run = lane.key[0]
-            self._busy[run, -1] = self._busy.get((run, -1), 0) + sign
-        if lane.step_cap is not None:
-            run, step = lane.key[0], lane.key[1]
-            self._busy[run, step] = self._busy.get((run, step), 0) + sign
+        for whose, _cap in lane.caps:
+            busy = self._busy.get(whose, 0) + sign
+            if busy:
+                self._busy[whose] = busy
+            else:
+                self._busy.pop(whose, None)
 
     def _put_back(self, lane: Lane, entry: Entry) -> None:
         heappush(lane.heap, entry)

@@ -28,12 +28,14 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
 from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
 from codomyrmex.logistics.orchestration.project.executors.thread import ThreadExecutor
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
-from codomyrmex.logistics.orchestration.project.run_scope import RunScope
+from codomyrmex.logistics.orchestration.project.run_scope import RunScope, scope_of
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import Isolation
+from codomyrmex.logistics.orchestration.project.step_cache import Question, StepCaching
 from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 from codomyrmex.logistics.orchestration.project.values import encode_tree
 
+_Where = tuple[Isolation, Callable[..., Any] | None]
 NO_PARAMETERS = b"{}"
 NO_VARIABLES: Mapping[str, str] = {}
 READ_AGAIN_S = (0.05, 0.2, 0.5, 1.0, 2.0, None)
@@ -52,7 +54,10 @@ class AttemptRunner:
         epoch: int,
         state_dir: Path | None,
         results: ResultFiles,
+        caching: StepCaching | None = None,
     ) -> None:
+        self.caching = caching
+        """The cache of steps; without one every step runs."""
         self._factories = executors
         self._executors: dict[Isolation, Executor] = {}
         self._making = Lock()
@@ -83,7 +88,7 @@ class AttemptRunner:
 
         An outcome where it cannot be started at all.
         """
-        if self._warm is None:
+        if self._warm is None or self._cache(run, position):
             return None
         try:
             return self._warm.begin(self._attempt(run, position, number, Isolation.PROCESS, None))
@@ -131,6 +136,7 @@ class AttemptRunner:
         """Ends everything that still runs."""
         for executor in list(self._executors.values()):
             executor.close()
+        self._results.close()
 
     def log_path(self, run_id: str, task: str, number: int) -> str | None:
         """Where the log of an attempt is kept, if anywhere."""
@@ -142,6 +148,39 @@ class AttemptRunner:
     def _run(self, run: RunState, position: int, number: int) -> Outcome:
         step = position if position < run.step_count else run.step_of(position)
         isolation, function = self._where(run, step, position)
+        if self._cache(run, position):
+            return self._run_cached(run, position, number, (isolation, function))
+        return self._execute(run, position, number, (isolation, function))
+
+    def _cache(self, run: RunState, position: int) -> bool:
+        """Whether a look-up goes before the action: it reads files, so a thread that may wait does it."""
+        caches = run.workflow.caches
+        return bool(caches) and self.caching is not None and run.step_of(position) in caches
+
+    def _run_cached(self, run: RunState, position: int, number: int, where: _Where) -> Outcome:
+        assert self.caching is not None
+        started_us, started_ns = time.time_ns() // 1000, time.monotonic_ns()
+        question = Question(run=run, position=position, scope=scope_of(run, position), function=where[1])
+        asked = self.caching.ask_settled(question)
+        entry = None if run.options.force else self.caching.find(asked)
+        if entry is None:
+            outcome = self._kept(self._execute(run, position, number, where))
+            if outcome.kind is OutcomeKind.COMPLETED:
+                outcome.cache_row = self.caching.row(asked, outcome.result or b"null")
+            return outcome
+        duration_ns = time.monotonic_ns() - started_ns
+        return Outcome(
+            kind=OutcomeKind.COMPLETED,
+            started_us=started_us,
+            ended_us=started_us + duration_ns // 1000,
+            duration_s=duration_ns / 1e9,
+            result=entry.result,
+            cached=True,
+        )
+
+    def _execute(self, run: RunState, position: int, number: int, where: _Where) -> Outcome:
+        step = position if position < run.step_count else run.step_of(position)
+        isolation, function = where
         executor = self._executors.get(isolation) or self.executor(isolation)
         if not isinstance(executor, ThreadExecutor):
             return executor.run(self._attempt(run, position, number, isolation, function))
@@ -188,6 +227,7 @@ class AttemptRunner:
             log_path=self.log_path(run.id, task, number),
             checkpoint_dir=None if folder is None else f"{folder}/checkpoints/{run.id}/{task}",
             artifact_dir=None if folder is None else f"{folder}/artifacts/{run.id}",
+            files=self._results.values,
             idempotency_key=task_id,
         )
 
@@ -233,14 +273,6 @@ class AttemptRunner:
             except OSError:
                 return  # a full disk; whoever has something to log makes it
             self._folders.add(run_id)
-
-
-def scope_of(run: RunState, position: int) -> RunScope:
-    """What the expressions of one task may read."""
-    item = run.item_number(position)
-    if item is None:
-        return RunScope(run)
-    return RunScope(run, item=run.groups[run.step_of(position)].items[item], index=item)
 
 
 def importable(function: Callable[..., Any]) -> bool:

@@ -28,6 +28,9 @@ class Dispatch(Protocol):
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         """Brings `Due` at that time."""
 
+    def stored(self, run: RunState) -> None:
+        """A new run, or a child, is in the store: brings its `Adoption` when it may begin."""
+
     def committed(self, plans: Iterable[RunPlan]) -> None:
         """Told after every commit, in commit order, with what it said."""
 
@@ -57,6 +60,8 @@ class Batch:
     chunks: list[Chunk] = field(default_factory=list)
     closed: dict[Chunk, int] = field(default_factory=dict)
     """How many entries of each chunk have ended or were taken back."""
+    children: list[RunState] = field(default_factory=list)
+    """The runs that steps start with this batch."""
     doubt: StoreError | None = None
     """The error that left open whether this batch was committed."""
 

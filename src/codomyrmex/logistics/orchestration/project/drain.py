@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from random import random
 from threading import Lock
 
 from codomyrmex.clock import Clock
@@ -35,37 +34,36 @@ from codomyrmex.exceptions import (
     StoreFull,
     StoreIOError,
 )
-from codomyrmex.logistics.orchestration.project import definition_store, intent_store, run_store
-from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
+from codomyrmex.logistics.orchestration.project import (
+    definition_store,
+    intent_store,
+    news_planning,
+    run_store,
+)
+from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.batch import Batch, Dispatch
-from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome, OutcomeKind
+from codomyrmex.logistics.orchestration.project.child_definition import documents
+from codomyrmex.logistics.orchestration.project.child_runs import ChildRuns, end_of, make_child
 from codomyrmex.logistics.orchestration.project.news import (
     Adoption,
     Arrival,
+    Asked,
+    ChildEnded,
     Chunk,
     Due,
     News,
     Recall,
-    StopAsked,
     Submission,
 )
+from codomyrmex.logistics.orchestration.project.ready_tasks import admit, offer_ready, quick_s
+from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
+from codomyrmex.logistics.orchestration.project.run_loader import attach_results
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
-from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
-from codomyrmex.logistics.orchestration.project.states import Isolation, RunIntent
-from codomyrmex.logistics.storage.database import Database
-from codomyrmex.logistics.task.retry import decide
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.states import RunIntent
+from codomyrmex.logistics.storage.database import Database, Transaction
 
 NEWS_PER_DRAIN = 2000
-CHUNK_LENGTH = 64
-"""At most so many attempts are committed ahead in one slot."""
-QUICK_S = 0.002
-"""An attempt that is known to take less may share a commit with others, up to so much work in all."""
-SPREAD_S = 0.0005
-"""Less work than this is not shared out: handing it to another thread would take longer than doing it."""
-LEARNING = 0.125
-"""How much the newest duration counts in what is known of a step's."""
-LOSSES_AT_MOST = 10
-"""An attempt that is lost through no fault of its own runs again, but not for ever."""
 BARRIER_LATEST_S = 0.2
 """A commit after so long without a barrier is one: the timekeeper, who makes them beside the commits, is late."""
 TRANSIENT = (StoreBusy, StoreFull, StoreIOError)
@@ -75,7 +73,14 @@ class Drain:
     """The scheduling state of one engine; see the module."""
 
     def __init__(
-        self, *, database: Database, clock: Clock, epoch: int, admission: Admission, world: Dispatch
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        epoch: int,
+        admission: Admission,
+        results: ResultFiles,
+        world: Dispatch,
     ) -> None:
         self.runs: dict[int, RunState] = {}
         self.admission = admission
@@ -88,7 +93,9 @@ class Drain:
         self._database = database
         self._clock = clock
         self._epoch = epoch
+        self._results = results
         self._world = world
+        self._children = ChildRuns()
         self._inbox: deque[News] = deque()
         self._lock = Lock()
         self._doubtful: Batch | None = None
@@ -160,7 +167,7 @@ class Drain:
         """True when others could begin what stands behind the attempt that this chunk is at."""
         if not chunk.lane.quick:
             return False  # one attempt a chunk: nothing stands behind it
-        return bool(chunk.entries) or (bool(chunk.lane.heap) and _quick_s(chunk.run) is not None)
+        return bool(chunk.entries) or (bool(chunk.lane.heap) and quick_s(chunk.run) is not None)
 
     def recall(self, chunks: Iterable[Chunk]) -> bool:
         """Takes back what has not begun from `chunks`; True when there were any."""
@@ -182,9 +189,13 @@ class Drain:
         for plan in batch.plans.values():
             plan.settle()
             if plan.ready:
-                self._offer_ready(plan)
+                offer_ready(self.admission, plan)
+            if plan.intent is RunIntent.PAUSE:
+                self.admission.hold(plan.run.number, held=True)
+            elif plan.resumed:
+                self.admission.hold(plan.run.number, held=False)
         if not self.frozen:
-            self._admit(batch)
+            admit(self.admission, batch)
         return batch
 
     def _new_batch(self, news: list[News]) -> Batch:
@@ -192,7 +203,9 @@ class Drain:
         self.admission.mark()
         for each in news:
             if isinstance(each, Arrival):
-                self._plan_arrival(batch, each)
+                news_planning.plan_arrival(batch, each, self.runs, frozen=self.frozen)
+            elif isinstance(each, Recall):
+                news_planning.plan_recall(batch, each, self.runs)
             else:
                 self._plan_other(batch, each)
         return batch
@@ -233,154 +246,24 @@ class Drain:
         kept = [self._inbox.popleft() for _ in range(len(self._inbox))]
         self._inbox.extendleft(news for news in reversed(kept) if id(news) not in unwanted)
 
-    def _plan_other(self, batch: Batch, news: Recall | Submission | Adoption | StopAsked | Due) -> None:
-        if isinstance(news, Recall):
-            run = news.chunk.run
-            if self.runs.get(run.number) is run:
-                plan = batch.plan_for(run)
-                for position, number in news.entries:
-                    plan.give_back(position, number, "recalled")
-                if news.at is not None:
-                    run.typical_s[run.workflow.spec_of[run.step_of(news.at[0])]] = (
-                        QUICK_S  # it is not so quick
-                    )
-            batch.closed[news.chunk] = batch.closed.get(news.chunk, 0) + len(news.entries)
-        elif isinstance(news, Submission):
+    def _plan_other(self, batch: Batch, news: Submission | Adoption | Asked | ChildEnded | Due) -> None:
+        if isinstance(news, Submission):
             batch.submissions.append(news)
-        elif isinstance(news, Adoption):
-            self._plan_adoption(batch, news)
-        else:
-            found = self.runs.get(news.run_number)
-            if found is None:
-                return  # ended, or not taken up yet: what is asked of it stays open and is read again
-            if isinstance(news, StopAsked):
-                batch.intents.extend(news.intents)
-                batch.plan_for(found).stop("cancelled", news.intent)
-            else:
-                batch.plan_for(found).due(news.position)
-
-    def _plan_adoption(self, batch: Batch, news: Adoption) -> None:
-        run = news.run
-        self.runs[run.number] = run
-        plan = batch.plan_for(run)
-        for position, number in news.lost:
-            plan.lose(position, number)
-        if run.status.value == "pending":
-            plan.take_up()
-        else:
-            plan.revive()
-
-    def _plan_arrival(self, batch: Batch, news: Arrival) -> None:
-        chunk, outcome = news.chunk, news.outcome
-        run = chunk.run
-        batch.closed[chunk] = batch.closed.get(chunk, 0) + 1
-        if self.runs.get(run.number) is not run:
-            return  # put aside, or already closed
-        plan = batch.plan_for(run)
-        position = news.position
-        spec = run.workflow.spec_of[run.step_of(position)]
-        before = run.typical_s[spec]
-        newest = outcome.duration_s
-        run.typical_s[spec] = newest if before < 0 else before + LEARNING * (newest - before)
-        if outcome.kind is OutcomeKind.COMPLETED:
-            plan.complete(position, news.number, outcome.result or b"null", outcome.ended_us)
-        else:
-            self._plan_failure(plan, position, news.number, outcome)
-
-    def _plan_failure(self, plan: RunPlan, position: int, number: int, outcome: Outcome) -> None:
-        error = (
-            outcome.error.to_dict()
-            if outcome.error is not None
-            else {"type": outcome.kind.value, "message": ""}
-        )
-        error["kind"] = outcome.kind.value
-        if self.frozen and plan.stopping is None:
-            plan.lose(position, number)  # the shutdown of this engine ended it, whatever it made of that
             return
-        if plan.stopping is None and outcome.kind is not OutcomeKind.CANCELLED:
-            policy = plan.run.workflow.spec(plan.step_of(position)).retry
-            crashes = plan.crash_count(position) + (outcome.kind is OutcomeKind.CRASHED)
-            if outcome.kind is OutcomeKind.LOST and plan.loss_count(position) < LOSSES_AT_MOST:
-                plan.retry(position, number, "lost", error, outcome.ended_us, delay_us=0)
-                return
-            decision = decide(
-                policy,
-                attempts=number - plan.loss_count(position),
-                crashes=crashes,
-                kind=outcome.kind.value,
-                names=(error["type"], *error.get("mro", ())),
-                fraction=random(),
-            )
-            if decision.again:
-                delay_us = round(decision.delay_s * 1_000_000)
-                plan.retry(position, number, outcome.kind.value, error, outcome.ended_us, delay_us=delay_us)
-                return
-        plan.fail(position, number, outcome.kind.value, error, outcome.ended_us)
-
-    # -- admission -------------------------------------------------------------------------------
-
-    def _offer_ready(self, plan: RunPlan) -> None:
-        """Puts what a plan made ready in the queue, neighbours that make the same request as one entry."""
-        spec_of, steps = plan.run.workflow.spec_of, plan.run.step_count
-        ready = sorted(plan.ready)
-        first, end = ready[0]
-        for start, stop in ready[1:]:
-            if start == end and stop <= steps and spec_of[start] == spec_of[first]:
-                end = stop
-                continue
-            self._offer(plan, first, end)
-            first, end = start, stop
-        self._offer(plan, first, end)
-
-    def _offer(self, plan: RunPlan, first: int, end: int) -> None:
-        run, admission = plan.run, self.admission
-        step = plan.step_of(first)
-        spec = run.workflow.spec(step)
-        if spec.max_parallel is not None and end - first > 1 and first < run.step_count:
-            for position in range(first, end):  # each step has a cap of its own
-                self._offer(plan, position, position + 1)
+        if isinstance(news, Adoption):
+            self.runs[news.run.number] = news.run
+            self._children.add(news.run)
+            news_planning.plan_adoption(batch, news)
             return
-        process = spec.isolation is Isolation.PROCESS
-        lane = admission.lane(
-            run,
-            cpu_milli=spec.cpu_milli,
-            quick=not process and spec.effects != "unsafe",
-            process=process,
-            run_cap=run.options.max_parallel or run.workflow.max_parallel,
-            step=step if spec.max_parallel is not None else -1,
-            step_cap=spec.max_parallel,
-        )
-        admission.offer(lane, spec.priority.rank, first, end)
-
-    def _admit(self, batch: Batch) -> None:
-        admission = self.admission
-        small: set[Lane] = set()
-        while (lane := admission.next_lane(small)) is not None:
-            limit = 1
-            if lane.quick and (each_s := _quick_s(lane.run)) is not None:
-                limit = max(1, min(CHUNK_LENGTH, int(QUICK_S / max(each_s, 1e-6))))
-                waiting = admission.waiting_in(lane, CHUNK_LENGTH * 64)
-                if lane.chunks and waiting * each_s < SPREAD_S:
-                    small.add(lane)  # whoever works on this lane now will soon drain and take it
-                    continue
-                slots = admission.capacity.cpu_milli // max(1, lane.cpu_milli)
-                if waiting * each_s >= SPREAD_S:
-                    limit = min(limit, max(1, -(-waiting // max(1, slots))))
-            self._fill_chunk(batch, lane, limit)
-
-    def _fill_chunk(self, batch: Batch, lane: Lane, limit: int) -> None:
-        plan = batch.plan_for(lane.run)
-        chunk = Chunk(lane.run, lane)
-        entries = chunk.entries
-        while lane.heap and len(entries) < limit:
-            first, end = self.admission.take(lane, limit - len(entries))
-            for position in range(first, end):
-                if plan.state_of(position) == PENDING:
-                    entries.append((position, plan.start(position)))
-        if entries:
-            chunk.open = len(entries)
-            self.admission.claim(lane)
-            batch.chunks.append(chunk)
+        run = self.runs.get(news.run_number)
+        if run is None:
+            return  # ended, or not taken up yet: what is asked of it stays open and is read again
+        if isinstance(news, Due):
+            news_planning.plan_due(batch, news, run)
+        elif isinstance(news, ChildEnded):
+            news_planning.plan_child_end(batch, news, run)
+        else:
+            news_planning.plan_asked(batch, news, run)
 
     # -- commit ----------------------------------------------------------------------------------
 
@@ -401,20 +284,31 @@ class Drain:
         now_s = self._clock.monotonic_s()
         late = now_s - self._barrier_s >= BARRIER_LATEST_S
         barrier = late or bool(batch.submissions) or any(plan.ended for plan in plans)
+        for plan in plans:  # before the write lock is held: a file of many items takes a while
+            plan.expanded = [(*row[:-1], self._results.put(row[-1])) for row in plan.expanded]
+        batch.children = []
         with self._database.transaction(barrier=barrier) as tx:
             if not plans:
                 run_store.check_live(tx, epoch=self._epoch)
             for submission in batch.submissions:
-                run = submission.run
-                document = submission.document
-                definition_store.insert(tx, document, hash=run.workflow.hash, now_us=batch.now_us)
-                run.number = run_store.insert_run(tx, run, epoch=self._epoch, now_us=batch.now_us)
+                self._write_submission(tx, submission, batch.now_us)
             for plan in plans:
                 run_store.write_plan(tx, plan)
+                for start in plan.children_started:
+                    child = make_child(plan.run, start)
+                    child.number = run_store.insert_run(tx, child, epoch=self._epoch, now_us=batch.now_us)
+                    batch.children.append(child)
             if batch.intents:
                 intent_store.close(tx, batch.intents, now_us=batch.now_us)
         if barrier:
             self._barrier_s = now_s
+
+    def _write_submission(self, tx: Transaction, submission: Submission, now_us: int) -> None:
+        run = submission.run
+        definition_store.insert(tx, submission.document, hash=run.workflow.hash, now_us=now_us)
+        for hash, document in documents(run.children):
+            definition_store.insert(tx, document, hash=hash, now_us=now_us)
+        run.number = run_store.insert_run(tx, run, epoch=self._epoch, now_us=now_us)
 
     def _committed(self) -> bool:
         self.failures = 0
@@ -497,23 +391,43 @@ class Drain:
         self.chunks.update(batch.chunks)
         for _ in batch.news:
             self._inbox.popleft()
-        for submission in batch.submissions:
-            self._accept(submission)
+        self._take_in(batch)
         for plan in stopped:
             self._stop_attempts(plan.run)
         for plan in plans:
-            for ready_us, position in plan.timers:
-                self._world.set_timer(plan.run, position, ready_us)
+            self._pass_on(plan)
         self._world.committed(plans)
         for plan in plans:
             if plan.ended:
-                self._forget(plan.run)
-                self._world.ended(plan.run)
+                self._end(plan.run)
         return batch.chunks
 
-    def _accept(self, submission: Submission) -> None:
-        self.post(Adoption(submission.run, []))
-        submission.accepted.set()
+    def _take_in(self, batch: Batch) -> None:
+        """New runs are stored: they may begin."""
+        for submission in batch.submissions:
+            self._world.stored(submission.run)
+            submission.accepted.set()
+        for child in batch.children:
+            attach_results(child, self._database, self._results)
+            self._children.add(child)
+            self._world.stored(child)
+
+    def _pass_on(self, plan: RunPlan) -> None:
+        """What a plan wants of the clock, of children, and of slots that hold more than they work on."""
+        for ready_us, position in plan.timers:
+            self._world.set_timer(plan.run, position, ready_us)
+        for wish in self._children.wishes(plan):
+            self.post(wish)
+        if plan.intent is RunIntent.PAUSE:
+            self.recall(chunk for chunk in self.chunks if chunk.run is plan.run and chunk.open > 1)
+
+    def _end(self, run: RunState) -> None:
+        """A run is terminal: its parent hears of it, and so does the world."""
+        self._forget(run)
+        ended = end_of(run)
+        if ended is not None:
+            self.post(ended)
+        self._world.ended(run)
 
     def _stop_attempts(self, run: RunState) -> None:
         self.recall(chunk for chunk in self.chunks if chunk.run is run)
@@ -521,13 +435,8 @@ class Drain:
 
     def _forget(self, run: RunState) -> None:
         self.runs.pop(run.number, None)
+        self._children.remove(run)
         self.admission.forget(run.number)
-
-
-def _quick_s(run: RunState) -> float | None:
-    """What an attempt of the slowest step of a run takes, where all are known to be quick; else None."""
-    longest = max(run.typical_s)
-    return longest if longest < QUICK_S and min(run.typical_s) >= 0 else None
 
 
 def _take_for_thread(chunks: list[Chunk]) -> Chunk | None:

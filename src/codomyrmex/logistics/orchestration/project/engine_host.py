@@ -28,13 +28,16 @@ from codomyrmex.logistics.orchestration.project import engine_store, intent_stor
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
-from codomyrmex.logistics.orchestration.project.news import StopAsked
+from codomyrmex.logistics.orchestration.project.news import News, StopAsked
 from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, socket_path
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
-from codomyrmex.logistics.orchestration.project.run_loader import attach_results, load_run
+from codomyrmex.logistics.orchestration.project.run_loader import attach_results, ended_children, load_run
+from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation, RunIntent
-from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
+from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
+from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
+from codomyrmex.logistics.orchestration.project.wishes import news_of
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
 
@@ -76,7 +79,13 @@ class EngineHost:
         self.cpu_milli = 1000 * cpus
         workers = settings.max_workers or min(64, max(8, 4 * cpus))
         self.runner = AttemptRunner(
-            self._executors(workers), epoch=self.epoch, state_dir=state_dir, results=self.results
+            self._executors(workers),
+            epoch=self.epoch,
+            state_dir=state_dir,
+            results=self.results,
+            caching=StepCaching(
+                database=database, results=self.results, now_us=clock.now_us, python=settings.python
+            ),
         )
         self.orchestrator = RunOrchestrator(
             database=database,
@@ -84,6 +93,8 @@ class EngineHost:
             epoch=self.epoch,
             admission=Admission(cpu_milli=self.cpu_milli, max_workers=workers),
             runner=self.runner,
+            results=self.results,
+            cancel=self._cancel_other,
             patience_s=settings.patience_s,
         )
         self.orchestrator.start()
@@ -159,6 +170,8 @@ class EngineHost:
 
     def _recover(self, run_ids: set[str] | None, to_stop: RunIntent) -> list[LiveRun]:
         taken = []
+        if run_ids is not None:
+            run_ids = engine_store.trees_of(self.database, run_ids)
         for run_id, owner in self.orphans():
             if run_ids is not None and run_id not in run_ids:
                 continue
@@ -244,8 +257,7 @@ class EngineHost:
     def _take_over(self, run_id: str, owner: engine_store.EngineRow, to_stop: RunIntent) -> LiveRun | None:
         environment = dict(os.environ)
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
-        stop = self._stop_asked(run, to_stop)
-        if stop is None:
+        if not self._wishes(run, to_stop).stop:
             _check_resumable(run)
         if owner.epoch != self.epoch:
             self._bury(owner)
@@ -254,16 +266,28 @@ class EngineHost:
                 return None
         # Read again: between the first reading and the fence its engine may still have recorded something.
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
-        return self.orchestrator.adopt(run, lost, stop=self._stop_asked(run, to_stop))
+        wishes = self._wishes(run, to_stop)
+        children = ended_children(self.database, run)
+        return self.orchestrator.adopt(run, lost, wishes=[*wishes.news, *children])
 
-    def _stop_asked(self, run: RunState, to_stop: RunIntent) -> StopAsked | None:
+    def _wishes(self, run: RunState, to_stop: RunIntent) -> _Wishes:
         """What was asked of a run that nobody read, or is asked now: dealt with before anything of it starts."""
-        asked = intent_store.open_of_run(self.database, run.number)
-        wishes = [to_stop, run.intent, *(RunIntent(kind) for _sequence, kind in asked)]
-        strongest = max(wishes, key=lambda wish: wish.strength)
-        if strongest is RunIntent.NONE:
-            return None
-        return StopAsked(run.number, strongest, tuple(sequence for sequence, _kind in asked))
+        rows = intent_store.open_of_run(self.database, run.number)
+        stops = [row for row in rows if row.kind in ("cancel", "kill")]
+        intents = [to_stop, run.intent, *(RunIntent(row.kind) for row in stops)]
+        strongest = max(intents, key=lambda intent: intent.strength)
+        news: list[News] = [news_of(row) for row in rows if row not in stops]
+        if strongest.ends:
+            asked = StopAsked(run.number, strongest, tuple(row.sequence for row in stops))
+            return _Wishes([asked, *news], stop=True)
+        return _Wishes(news, stop=False)
+
+    def _cancel_other(self, run_id: str) -> None:
+        """Asks a run to end that may be anybody's."""
+        if self.orchestrator.find(run_id) is not None:
+            self.orchestrator.stop(run_id)
+        else:
+            ask_owner(self.database, self.state_dir, run_id, "cancel", now_us=self.clock.now_us())
 
     def _bury_the_dead(self) -> None:
         """Ends what dead engines left behind, also those whose runs had all ended."""
@@ -305,6 +329,14 @@ class EngineHost:
             )
             return
         self._renewed_s = now_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What is asked of a run that is taken over; `stop` where it is to end."""
+
+    news: list[News]
+    stop: bool
 
 
 def _check_resumable(run: RunState) -> None:

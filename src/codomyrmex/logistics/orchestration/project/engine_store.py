@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,10 @@ WHERE run.status IN ('pending', 'running', 'paused') ORDER BY engine.epoch
 """
 ENGINES = """
 SELECT epoch, token, host, boot_id, pid, lease_until, ended_at FROM engine WHERE ended_at IS NULL ORDER BY epoch
+"""
+TREE = """
+WITH top AS (SELECT coalesce(root, number) AS number FROM run WHERE id = ?)
+SELECT id FROM run WHERE number = (SELECT number FROM top) OR root = (SELECT number FROM top) OR id = ?
 """
 TAKE_RUN = """
 UPDATE run SET epoch = ? WHERE id = ? AND epoch = ? AND status IN ('pending', 'running', 'paused')
@@ -148,6 +152,15 @@ def take_run(tx: Transaction, *, run_id: str, from_epoch: int, epoch: int) -> bo
         return False
     tx.execute(TAKE_RUNNING, (epoch, run_id))
     return True
+
+
+def trees_of(database: Database, run_ids: Iterable[str]) -> set[str]:
+    """The ids of all runs of the trees that these runs belong to."""
+    found: set[str] = set()
+    for run_id in run_ids:
+        found.add(run_id)
+        found.update(row[0] for row in database.query(TREE, (run_id, run_id)))
+    return found
 
 
 def dead(engine: EngineRow, state_dir: Path | None, *, now_us: int) -> bool:

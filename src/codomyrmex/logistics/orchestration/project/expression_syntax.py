@@ -34,8 +34,8 @@ MAX_DEPTH: Final = 20
 MAX_CALLS: Final = 32
 MAX_COSTLY_CALLS: Final = 4  # of these four, which make a new collection or a long text out of any data
 
-ROOTS: Final = ("parameters", "steps", "run", "item", "index", "env", "secrets")
-FIELDS: Final = ("output", "status", "error")
+ROOTS: Final = ("parameters", "steps", "run", "item", "index", "output", "env", "secrets")
+FIELDS: Final = ("output", "status", "error", "errors")
 
 _COSTLY: Final = frozenset({"range", "sorted", "join", "str"})
 _CONSTANTS: Final = {"null": None, "None": None, "true": True, "True": True, "false": False, "False": False}
@@ -104,9 +104,9 @@ _NAME: Final = r"(?!__)[A-Za-z_][A-Za-z0-9_]*+(?:-[A-Za-z0-9_]++)*+"
 @cache
 def _plain() -> re.Pattern[str]:
     """Most references by far: a root, then names and places. What it does not match is parsed."""
-    step = rf"steps\.(?P<step>{_NAME})\.(?P<field>output|error)"
+    step = rf"steps\.(?P<step>{_NAME})\.(?P<field>output|errors?)"
     return re.compile(
-        rf"\s*+(?P<text>(?:{step}|(?P<root>parameters|item))(?P<path>(?:\.{_NAME}|\[[0-9]{{1,9}}\])*+))\s*+"
+        rf"\s*+(?P<text>(?:{step}|(?P<root>parameters|item|output))(?P<path>(?:\.{_NAME}|\[[0-9]{{1,9}}\])*+))\s*+"
     )
 
 
@@ -405,7 +405,7 @@ class _Parser:
         if self.token.rule == "member":
             name = self.member()
             raise ExpressionError(
-                f"steps.{name} must be followed by .output, .status or .error",
+                f"steps.{name} must be followed by .output, .status, .error or .errors",
                 token.start + 1,
                 f"steps.{name}.output; a name with dots or dashes is written steps['the-name'].output",
             )
@@ -415,7 +415,7 @@ class _Parser:
         field = self.member() if self.token.rule == "member" else ""
         if field not in FIELDS:
             raise ExpressionError(
-                f"steps.{name} must be followed by .output, .status or .error",
+                f"steps.{name} must be followed by .output, .status, .error or .errors",
                 token.start + 1,
                 f"steps.{name}.output.{field}" if field else f"steps.{name}.output",
             )

@@ -32,7 +32,7 @@ _STRING: Final = r"(?P<string>'(?:[^'\\\n]|\\.)*+'|\"(?:[^\"\\\n]|\\.)*+\")"
 _OPERATOR: Final = r"(?P<operator>\?\?|==|!=|<=|>=|//|\*\*|&&|\|\||[<>+\-*/()\[\],{}])"
 # A step must be followed by one of its fields, so a dash in its name is never a minus.
 _STEP: Final = (
-    r"(?<![\w.])steps\.(?P<step>[A-Za-z_][A-Za-z0-9_-]*+)(?=\.(?:output|status|error)(?![A-Za-z0-9_]))"
+    r"(?<![\w.])steps\.(?P<step>[A-Za-z_][A-Za-z0-9_-]*+)(?=\.(?:output|status|errors?)(?![A-Za-z0-9_]))"
 )
 _MEMBERS: Final = {
     "condition": r"\.\s*+(?P<member>[A-Za-z_][A-Za-z0-9_]*+)",

@@ -61,8 +61,15 @@ class Scope(Protocol):
     def index(self) -> int | None:
         """Its place in the fan-out, from 0."""
 
+    @property
+    def output(self) -> object:
+        """What the step returned, or its item, that a compensation is to undo; null elsewhere."""
+
     def step(self, name: str, field: str) -> object:
-        """The `output`, `status` or `error` of a step; raises `MissingValue` if it has no output."""
+        """The `output`, `status`, `error` or `errors` of a step; raises `MissingValue` if it has no output.
+
+        `errors` is an object: the error of each failed item of a fan-out under its index as text.
+        """
 
 
 Evaluate = Callable[[Scope], Any]
@@ -244,9 +251,13 @@ def _call(node: Node, operands: list[Evaluate]) -> Evaluate:
 
 def _get(node: Node, operands: list[Evaluate]) -> Evaluate:
     base, key = operands
+    place = node.operands[0].value if node.operands[0].kind == "reference" else None
+    of_errors = place is not None and place.field == "errors" and not place.path
 
     def evaluate(scope: Scope) -> Any:
         value, wanted = base(scope), key(scope)
+        if of_errors and type(wanted) is int:
+            wanted = str(wanted)
         if value is None:
             raise ReferenceFault(f"[{wanted!r}]", "null has no fields")
         return plain(_element(value, wanted, f"[{wanted!r}]"))
@@ -376,8 +387,10 @@ def _root_reader(reference: Reference, text: str, *, strict: bool) -> tuple[Eval
     """The closure that reads where a reference begins, and the path that is left from there."""
     root, path = reference.root, reference.path
     if root == "steps":
+        if reference.field == "errors" and path:
+            path = (str(path[0]), *path[1:])
         return _step_reader(str(reference.step), str(reference.field), text, strict=strict), path
-    if root in ("item", "index"):
+    if root in ("item", "index", "output"):
         return operator.attrgetter(root), path
     if not path:
         return (lambda scope: dict(getattr(scope, root))), path

@@ -17,7 +17,7 @@ from codomyrmex.exceptions import CodomyrmexError
 from codomyrmex.logistics.orchestration.project.admission import Lane
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome
 from codomyrmex.logistics.orchestration.project.run_state import RunState
-from codomyrmex.logistics.orchestration.project.states import RunIntent
+from codomyrmex.logistics.orchestration.project.states import RunIntent, WorkflowStatus
 
 Entry = tuple[int, int]
 """Position and attempt number."""
@@ -75,6 +75,10 @@ class Adoption:
 
     run: RunState
     lost: list[tuple[int, int]]
+    stop: RunIntent = RunIntent.NONE
+    """What a run that has not begun was asked before it could: nothing of it starts."""
+    skipped: str | None = None
+    """Why a run does not begin at all."""
 
 
 @dataclass(slots=True)
@@ -87,11 +91,59 @@ class StopAsked:
 
 
 @dataclass(slots=True)
-class Due:
-    """The delay before the next attempt of a task is over."""
+class PauseAsked:
+    """Somebody wants a run to pause, or with `on` False to go on."""
+
+    run_number: int
+    on: bool
+    intents: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class SignalSent:
+    """Somebody sent a run a signal; `data` is tagged JSON."""
+
+    run_number: int
+    name: str
+    data: bytes
+    by: str
+    intents: tuple[int, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Answered:
+    """Somebody answered an approval, named by its task; the answer has been checked against its form."""
+
+    run_number: int
+    task: str
+    approved: bool
+    data: Any
+    by: str
+    comment: str | None = None
+    intents: tuple[int, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class ChildEnded:
+    """The run that an attempt of a task started is terminal; `outputs` and `error` are as its row has them."""
 
     run_number: int
     position: int
+    attempt: int
+    id: str
+    status: WorkflowStatus
+    outputs: str | None
+    error: str | None
 
 
-News = Arrival | Recall | Submission | Adoption | StopAsked | Due
+@dataclass(slots=True)
+class Due:
+    """A deadline has passed that was set for `ready_us`: of a task, or (position -1) of the run."""
+
+    run_number: int
+    position: int
+    ready_us: int
+
+
+Asked = StopAsked | PauseAsked | SignalSent | Answered
+News = Arrival | Recall | Submission | Adoption | Asked | ChildEnded | Due

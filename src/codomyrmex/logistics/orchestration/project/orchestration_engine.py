@@ -1,4 +1,4 @@
-"""OrchestrationEngine: the whole of it in one object, and the shared one behind the `get_*` functions.
+"""OrchestrationEngine: the whole of it in one object.
 
 Layer: the composition root; what stands above (command line, and later web and MCP) talks to this. An
 engine executes: it owns the runs that it started or took over, and whoever only wants to read needs
@@ -10,28 +10,34 @@ none (`RunReader`).
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from codomyrmex.clock import Clock
-from codomyrmex.exceptions import NotResumable, RunNotFound, SettingsError
+from codomyrmex.exceptions import NotResumable, SettingsError
 from codomyrmex.logging_monitoring import get_logger
-from codomyrmex.logistics.orchestration.project import intent_store
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, HostSettings
+from codomyrmex.logistics.orchestration.project.run_control import RunControl, answerer
+from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
 from codomyrmex.logistics.orchestration.project.states import STATUSES, RunIntent
-from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.teller import Handler
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
-from codomyrmex.logistics.orchestration.project.workflow_manager import WorkflowLike, WorkflowManager
+from codomyrmex.logistics.orchestration.project.workflow_manager import (
+    WorkflowLike,
+    WorkflowManager,
+    refuse_session,
+)
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.task import Task, TaskResult
+    from codomyrmex.logistics.orchestration.project.task_orchestrator import TaskOrchestrator
 
 MEMORY = ":memory:"
 logger = get_logger(__name__)
@@ -94,6 +100,15 @@ class OrchestrationEngine:
             paths=options.get("workflow_paths", ()),
             modules=options.get("action_modules", ()),
         )
+        self.control = RunControl(
+            self._host.database,
+            self._host.state_dir,
+            self.reader,
+            now_us=self._host.clock.now_us,
+            here=self._here,
+        )
+        self._tasks: TaskOrchestrator | None = None
+        self._tasks_lock = Lock()
         if recover:
             try:
                 taken = self.recover()
@@ -121,19 +136,44 @@ class OrchestrationEngine:
         """Reads the runs of this state."""
         return self.workflows.reader
 
+    @property
+    def tasks(self) -> TaskOrchestrator:
+        """Tasks submitted alone: each is a run of this engine."""
+        with self._tasks_lock:
+            if self._tasks is None:
+                from codomyrmex.logistics.orchestration.project.task_orchestrator import TaskOrchestrator
+
+                self._tasks = TaskOrchestrator(engine=self)
+            return self._tasks
+
     # -- runs ------------------------------------------------------------------------------------
 
     def execute_workflow(
-        self, what: WorkflowLike, /, parameters: Mapping[str, Any] | None = None, **more: Any
+        self,
+        what: WorkflowLike,
+        /,
+        session_id: str | Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> WorkflowExecution:
         """Runs a workflow (a name, a path, a `Workflow`, a document) to its end; `more` are parameters too."""
-        return self.workflows.execute_workflow(what, parameters, **more)
+        return self.workflows.execute_workflow(what, session_id, parameters, **more)
 
     def start_workflow(
-        self, what: WorkflowLike, /, parameters: Mapping[str, Any] | None = None, **more: Any
+        self,
+        what: WorkflowLike,
+        /,
+        session_id: str | Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> WorkflowExecution:
         """Starts a workflow and returns at once; the run survives this process from then on."""
-        return self.workflows.start_workflow(what, parameters, **more)
+        return self.workflows.start_workflow(what, session_id, parameters, **more)
+
+    def execute_task(self, task: Task | Mapping[str, Any], session_id: str | None = None) -> TaskResult:
+        """Runs one task and waits; returns also when it failed or was refused (`success` False, `error` set)."""
+        refuse_session(session_id)
+        return self.tasks.execute_task(task)
 
     def wait(self, run_id: str, timeout_s: float | None = None) -> bool:
         """Waits for the end of a run of this engine; False when `timeout_s` was over first."""
@@ -149,30 +189,57 @@ class OrchestrationEngine:
         view = self.reader.run(run_id)
         if view.final:
             return
-        if self._host.orchestrator.find(run_id) is None and not self._ask_owner(run_id, kill=kill):
+        orchestrator = self._host.orchestrator
+        if orchestrator.find(run_id) is None and self._is_orphan(run_id):
             self._host.recover({run_id}, to_stop=RunIntent.KILL if kill else RunIntent.CANCEL)
-            return
-        if self._host.orchestrator.find(run_id) is not None:
-            self._host.orchestrator.stop(run_id, kill=kill)
+        elif orchestrator.find(run_id) is not None:
+            orchestrator.stop(run_id, kill=kill)
+        else:
+            self.control.send(run_id, "kill" if kill else "cancel")
+
+    def pause(self, run_id: str) -> None:
+        """Starts nothing more of a run until it is resumed; what runs ends. See `RunControl`."""
+        self.control.pause(run_id)
+
+    def signal(self, run_id: str, name: str, data: Any = None) -> None:
+        """Sends a run a signal with data; see `RunControl`."""
+        self.control.signal(run_id, name, data)
+
+    def answer(
+        self,
+        run_id: str,
+        task: str,
+        approved: bool = True,
+        data: Any = None,
+        *,
+        by: str | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Answers an approval of a run; `by` is recorded as claimed where it is not the login name."""
+        who = answerer(by)
+        self.control.answer(run_id, task, approved=approved, data=data, who=who, comment=comment)
 
     def recover(self) -> list[str]:
         """Takes over the unfinished runs of dead engines; returns their ids, oldest first."""
         return [live.state.id for live in self._host.recover()]
 
     def resume(self, run_id: str) -> WorkflowExecution:
-        """Takes over one unfinished run whose engine is dead and goes on with it.
+        """Goes on with a run: one that was paused, or an unfinished one whose engine is dead, which is taken over.
 
-        Raises `NotResumable` when it has ended or a living engine owns it.
+        Raises `NotResumable` when it has ended, or when a living engine already works on it.
         """
-        taken = self._host.recover({run_id})
-        if taken:
-            return self.workflows.execution(taken[0])
-        live = self._host.orchestrator.find(run_id)
+        paused = self.reader.is_paused(run_id)
+        taken = [live for live in self._host.recover({run_id}) if live.state.id == run_id]
+        live = taken[0] if taken else self._host.orchestrator.find(run_id)
+        view = self.reader.run(run_id)
+        if live is None and view.final:
+            raise NotResumable(f"run {run_id} has ended: it is {view.status}")
+        if paused:
+            self.control.resume(run_id)
         if live is not None:
             return self.workflows.execution(live)
-        view = self.reader.run(run_id)
-        if view.final:
-            raise NotResumable(f"run {run_id} has ended: it is {view.status}")
+        if paused:
+            return WorkflowExecution(self.reader, run_id)
         raise NotResumable(f"run {run_id} belongs to {view.owner}", hint="codomyrmex watch shows how it goes")
 
     def explain(self, run_id: str, task: str | None = None) -> list[str]:
@@ -222,29 +289,15 @@ class OrchestrationEngine:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _ask_owner(self, run_id: str, *, kill: bool) -> bool:
-        """Writes the wish for the living engine that owns a run; False when there is none."""
-        if any(orphan == run_id for orphan, _owner in self._host.orphans()):
+    def _is_orphan(self, run_id: str) -> bool:
+        return any(orphan == run_id for orphan, _owner in self._host.orphans())
+
+    def _here(self, run_id: str, kind: str, payload: dict[str, Any], by: str) -> bool:
+        """Brings a wish to a run that is live here."""
+        if self._host.orchestrator.find(run_id) is None:
             return False
-        ask_owner(
-            self._host.database, self._host.state_dir, run_id, kill=kill, now_us=self._host.clock.now_us()
-        )
+        self._host.orchestrator.ask(run_id, kind, payload, by=by)
         return True
-
-
-def ask_owner(database: Database, state_dir: Path | None, run_id: str, *, kill: bool, now_us: int) -> None:
-    """Writes the wish that a run ends and nudges its owner; for clients that host no engine."""
-    from getpass import getuser
-
-    from codomyrmex.logistics.orchestration.project.nudge import nudge
-
-    rows = database.query("SELECT number, epoch FROM run WHERE id = ?", (run_id,))
-    if not rows:
-        raise RunNotFound(run_id)
-    with database.transaction(barrier=True) as tx:
-        intent_store.ask(tx, run=rows[0][0], kind="kill" if kill else "cancel", by=getuser(), now_us=now_us)
-    if state_dir is not None:
-        nudge(state_dir, rows[0][1])
 
 
 def _durability(text: str) -> Durability:
@@ -269,47 +322,3 @@ def _live_view(live: LiveRun) -> RunView:
         failed_step=state.name_of(state.first_failure) if state.first_failure is not None else None,
         owner="this engine",
     )
-
-
-class _Shared:
-    """The one engine behind the `get_*` functions of this process."""
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.options: dict[str, Any] = {}
-        self.engine: OrchestrationEngine | None = None
-
-
-_shared = _Shared()
-
-
-def configure(**options: Any) -> None:
-    """Sets what the shared engine is opened with (the keywords of `OrchestrationEngine`); before its first use."""
-    with _shared.lock:
-        if _shared.engine is not None:
-            raise SettingsError(
-                "the shared engine is open already", hint="call configure() before the first get_*()"
-            )
-        _shared.options = dict(options)
-
-
-def get_orchestration_engine() -> OrchestrationEngine:
-    """The shared engine of this process, opened at the first call; it adopts no other runs. Thread-safe."""
-    with _shared.lock:
-        if _shared.engine is None:
-            _shared.engine = OrchestrationEngine(**{"recover": False, **_shared.options})
-            atexit.register(close_orchestration_engine)
-        return _shared.engine
-
-
-def get_workflow_manager() -> WorkflowManager:
-    """The manager of the shared engine."""
-    return get_orchestration_engine().workflows
-
-
-def close_orchestration_engine() -> None:
-    """Shuts the shared engine down; the next `get_*` opens a new one. Idempotent."""
-    with _shared.lock:
-        engine, _shared.engine = _shared.engine, None
-    if engine is not None:
-        engine.shutdown()

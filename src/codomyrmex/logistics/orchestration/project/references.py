@@ -50,6 +50,11 @@ class Template:
         return self._fill is None
 
     @property
+    def fixed(self) -> Any:
+        """The tree of a constant template, None of any other."""
+        return self._tree if self.constant else None
+
+    @property
     def secrets(self) -> frozenset[str]:
         return frozenset(str(each.path[0]) for each in self.references if each.root == "secrets")
 
@@ -361,7 +366,7 @@ def modernise(text: str) -> str:
 
 def _modern(match: re.Match[str]) -> str:
     head, dot, rest = match[1].partition(".")
-    if head in ROOTS and (dot or head in ("item", "index")):
+    if head in ROOTS and head != "output" and (dot or head in ("item", "index")):
         return f"${{{match[1]}}}"
     if head == "params":
         return f"${{parameters.{rest}}}"

@@ -1,8 +1,12 @@
-"""Results that are too large for a row: files named by their content.
+"""Results that are too large for a row, and values that have a codec: files named by their content.
 
 Layer: above storage. A result over `LIMIT_BYTES` is written to `artifacts/results/<sha256>.json`, synced
 and renamed into place *before* the row that names it is committed; the row holds a small tagged value in
-its stead. A file that no row names is left over from a crash and harms nothing.
+its stead. Values with a codec are written into the same folder by whoever has them (`values`). A file that no
+row names is left over from a crash and harms nothing.
+
+A state in memory keeps large results in its rows, and the files of values in a temporary folder that is
+removed when its engine closes.
 """
 
 from __future__ import annotations
@@ -14,9 +18,17 @@ from pathlib import Path
 import msgspec
 
 from codomyrmex.exceptions import StoreCorrupt
+from codomyrmex.logistics.orchestration.project.executors.value_files import StateValueFiles
 
 LIMIT_BYTES = 64 * 1024
 _MARK = b'{"$type":"result-file"'
+
+
+def _scratch_name() -> str:
+    """A folder that nobody else will have; made when something is put there."""
+    from tempfile import gettempdir
+
+    return os.path.join(gettempdir(), f"codomyrmex-{os.getpid()}-{os.urandom(8).hex()}")
 
 
 class ResultFiles:
@@ -24,6 +36,17 @@ class ResultFiles:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+        self.values = StateValueFiles(
+            str(folder) if folder is not None else _scratch_name(), scratch=folder is None
+        )
+        """The files of values that have a codec."""
+
+    def close(self) -> None:
+        """Removes the temporary folder of a state in memory; idempotent."""
+        if self._folder is None and os.path.isdir(self.values.folder):
+            from shutil import rmtree
+
+            rmtree(self.values.folder, ignore_errors=True)
 
     def put(self, result: bytes) -> bytes:
         """What the row is to hold for `result`: the name of its file, or the result itself if none can be written.

@@ -15,8 +15,9 @@ store's error, what runs is ended, and the runs can be resumed from what is reco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Event
+from typing import Any
 
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import CodomyrmexError, EngineClosed, RunNotFound, StoreError
@@ -25,14 +26,24 @@ from codomyrmex.logistics.orchestration.project import intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.drain import Drain
-from codomyrmex.logistics.orchestration.project.news import Adoption, Chunk, Due, StopAsked, Submission
+from codomyrmex.logistics.orchestration.project.news import (
+    Adoption,
+    Chunk,
+    Due,
+    News,
+    StopAsked,
+    Submission,
+)
 from codomyrmex.logistics.orchestration.project.process_slots import ProcessSlots
+from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
+from codomyrmex.logistics.orchestration.project.run_gate import RunGate
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.slots import Slots
-from codomyrmex.logistics.orchestration.project.states import RunIntent
+from codomyrmex.logistics.orchestration.project.states import RunIntent, WorkflowStatus
 from codomyrmex.logistics.orchestration.project.teller import Teller
 from codomyrmex.logistics.orchestration.project.timekeeper import Timekeeper
+from codomyrmex.logistics.orchestration.project.wishes import asked, news_of
 from codomyrmex.logistics.storage.database import Database
 
 POLL_S = 0.25
@@ -86,6 +97,8 @@ class RunOrchestrator:
         epoch: int,
         admission: Admission,
         runner: AttemptRunner,
+        results: ResultFiles,
+        cancel: Callable[[str], None],
         patience_s: float = 30.0,
     ) -> None:
         self._database = database
@@ -93,7 +106,10 @@ class RunOrchestrator:
         self._epoch = epoch
         self._runner = runner
         self._patience_s = patience_s
-        self._drain = Drain(database=database, clock=clock, epoch=epoch, admission=admission, world=self)
+        self._drain = Drain(
+            database=database, clock=clock, epoch=epoch, admission=admission, results=results, world=self
+        )
+        self._gate = RunGate(database, begin=self._begin, cancel=cancel)
         workers = admission.capacity.workers
         self._slots = Slots(self._drain, runner.run, clock=clock, limit=workers)
         self._process_slots = ProcessSlots(self._drain, runner, self._slots, clock=clock)
@@ -113,6 +129,7 @@ class RunOrchestrator:
         self.timekeeper.start()
         self.timekeeper.every(POLL_S, self.read_intents)
         self.timekeeper.every(CHECKPOINT_S, self._checkpoint)
+        self.timekeeper.every(POLL_S, self._look_at_gate)
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -142,16 +159,23 @@ class RunOrchestrator:
             raise news.error
         return live
 
-    def adopt(self, run: RunState, lost: list[tuple[int, int]], *, stop: StopAsked | None = None) -> LiveRun:
+    def adopt(self, run: RunState, lost: list[tuple[int, int]], *, wishes: Iterable[News] = ()) -> LiveRun:
         """Takes up a run read from the store whose row already names this engine.
 
-        With `stop`, what was asked of it is dealt with before anything of it starts.
+        The `wishes` are dealt with before anything of it starts.
         """
         self._check_open()
         live = self._live[run.id] = LiveRun(run)
+        if run.options.concurrency is not None and run.status is WorkflowStatus.PENDING:
+            self._gate.add(run)
+            stop = next((wish for wish in wishes if isinstance(wish, StopAsked)), None)
+            if stop is not None:
+                self._gate.stop(run.id, stop.intent)
+            self.timekeeper.call_soon(self._look_at_gate)
+            return live
         self._drain.post(Adoption(run, lost))
-        if stop is not None:
-            self._drain.post(stop)
+        for wish in wishes:
+            self._drain.post(wish)
         self._drain_soon()
         return live
 
@@ -173,7 +197,17 @@ class RunOrchestrator:
         live = self._live.get(run_id)
         if live is None:
             raise RunNotFound(run_id)
-        self._drain.post(StopAsked(live.state.number, RunIntent.KILL if kill else RunIntent.CANCEL))
+        intent = RunIntent.KILL if kill else RunIntent.CANCEL
+        if not self._gate.stop(run_id, intent):
+            self._drain.post(StopAsked(live.state.number, intent))
+        self._drain_soon()
+
+    def ask(self, run_id: str, kind: str, payload: dict[str, Any], *, by: str) -> None:
+        """Brings a wish (`pause`, `resume`, `signal`, `answer`) to a live run; returns at once."""
+        live = self._live.get(run_id)
+        if live is None:
+            raise RunNotFound(run_id)
+        self._drain.post(asked(live.state.number, kind, payload, by=by))
         self._drain_soon()
 
     def wait(self, live: LiveRun, timeout_s: float | None = None) -> bool:
@@ -189,14 +223,17 @@ class RunOrchestrator:
             version = self._database.version()
             if version == self._seen_version:
                 return
-            asked = intent_store.open_intents(self._database, epoch=self._epoch)
+            intents = intent_store.open_intents(self._database, epoch=self._epoch)
             self._seen_version = version
         except StoreError as error:
             logger.warning("intents could not be read: %s", error)
             return
-        for sequence, run_number, kind in asked:
-            self._drain.post(StopAsked(run_number, RunIntent(kind), (sequence,)))
-        if asked:
+        for intent in intents:
+            waiting = self._gate.find(intent.run)
+            if waiting is not None and intent.kind in ("cancel", "kill"):
+                self._gate.stop(waiting.id, RunIntent(intent.kind))
+            self._drain.post(news_of(intent))
+        if intents:
             self._drain.drain()
 
     def close(self, *, grace_s: float = 5.0) -> None:
@@ -256,7 +293,15 @@ class RunOrchestrator:
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         delay_s = (ready_us - self._clock.now_us()) / 1_000_000
         number = run.number  # the deadline must not keep the run in memory
-        self.timekeeper.call_in(delay_s, lambda: self._due(number, position))
+        self.timekeeper.call_in(delay_s, lambda: self._due(number, position, ready_us))
+
+    def stored(self, run: RunState) -> None:
+        self._live.setdefault(run.id, LiveRun(run))
+        if run.options.concurrency is None:
+            self._drain.post(Adoption(run, []))
+        else:
+            self._gate.add(run)
+            self.timekeeper.call_soon(self._look_at_gate)
 
     def committed(self, plans: Iterable[RunPlan]) -> None:
         self._failing_since_s = None
@@ -276,6 +321,8 @@ class RunOrchestrator:
         live = self._live.pop(run.id, None)
         if live is not None:
             live.done.set()
+        if self._gate.busy and run.options.concurrency is not None:
+            self.timekeeper.call_soon(self._look_at_gate)
 
     def broken(self, run: RunState, error: CodomyrmexError) -> None:
         logger.error("run %s was put aside: %s", run.id, error)
@@ -317,8 +364,16 @@ class RunOrchestrator:
             return not any(chunk.entries or chunk.now_running for chunk in list(self._drain.chunks))
         return not self._drain.chunks and not self._drain.has_news
 
-    def _due(self, run_number: int, position: int) -> None:
-        self._drain.post(Due(run_number, position))
+    def _begin(self, adoption: Adoption) -> None:
+        self._drain.post(adoption)
+        self._drain_soon()
+
+    def _look_at_gate(self) -> None:
+        if self._gate.busy:
+            self._gate.look()
+
+    def _due(self, run_number: int, position: int, ready_us: int) -> None:
+        self._drain.post(Due(run_number, position, ready_us))
         self._drain.drain()
 
     def _barrier(self) -> None:

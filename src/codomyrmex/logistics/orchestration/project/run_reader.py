@@ -17,17 +17,30 @@ import msgspec
 from codomyrmex.clock import to_datetime
 from codomyrmex.exceptions import RunNotFound, TaskNotFound
 from codomyrmex.logistics.orchestration.project import definition_store, engine_store, run_store
-from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow, compile_workflow
+from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
+from codomyrmex.logistics.orchestration.project.item_outputs import ItemOutputs
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
+from codomyrmex.logistics.orchestration.project.states import RunPhase, StepKind
 from codomyrmex.logistics.orchestration.project.task_views import TaskTable
 from codomyrmex.logistics.orchestration.project.values import decode
+from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
 from codomyrmex.logistics.storage.database import Database, Row
 
 RUN_COLUMNS = """
-SELECT number, id, workflow, definition, status, epoch, parameters, outputs, error, created_at, started_at, ended_at
-FROM run
+SELECT run.number, run.id, run.workflow, run.definition, run.status, run.epoch, run.parameters, run.outputs, run.error,
+    run.created_at, run.started_at, run.ended_at, run.phase, run.intent, parent.id, run.labels, run.concurrency
+FROM run LEFT JOIN run AS parent ON parent.number = run.parent
 """
+_NAMES = (
+    "number", "id", "workflow", "definition", "status", "epoch", "parameters", "outputs", "error", "created", "started",
+    "ended", "phase", "intent", "parent", "labels", "concurrency",
+)  # fmt: skip
+OLDER = """
+SELECT id FROM run WHERE concurrency = ? AND number < ? AND status IN ('pending', 'running', 'paused')
+ORDER BY number LIMIT 1
+"""
+HANDLER_ROWS = "SELECT count(*) FROM task WHERE run = ? AND position >= ? AND position < ?"
 COUNT_STATES = "SELECT state, count(*) FROM task WHERE run = ? GROUP BY state"
 FAN_OUT_SIZES = "SELECT coalesce(sum(size), 0) FROM fan_out WHERE run = ?"
 OPEN_FAN_OUTS = """
@@ -35,6 +48,13 @@ SELECT count(*) FROM fan_out JOIN task ON task.run = fan_out.run AND task.positi
 WHERE fan_out.run = ? AND task.state = 'running'
 """
 EVENTS = "SELECT sequence, at, body FROM event WHERE run = ? AND sequence > ? ORDER BY sequence"
+
+
+_PHASE_WORDS = {
+    "compensating": "undoing what had completed",
+    "on_failure": "running its on_failure steps",
+    "finally": "running its finally steps",
+}
 
 
 class RunReader:
@@ -52,7 +72,9 @@ class RunReader:
     def find(self, text: str) -> str:
         """The id behind an id, a unique prefix, a workflow's name (its latest run) or `@last`."""
         if text == "@last":
-            rows = self._database.query("SELECT id FROM run ORDER BY number DESC LIMIT 1")
+            rows = self._database.query(
+                "SELECT id FROM run WHERE parent IS NULL ORDER BY number DESC LIMIT 1"
+            )
             if not rows:
                 raise RunNotFound("@last", hint="nothing has been run here yet: codomyrmex run FILE")
             return str(rows[0][0])
@@ -78,19 +100,24 @@ class RunReader:
         cursor: str | None = None,
         status: str | None = None,
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> tuple[list[RunView], str | None, int]:
         """Newest first; the cursor of the next page, or None; how many there are in all."""
-        where, values = ["1"], []
-        for column, value in (("status", status), ("workflow", workflow)):
-            if value is not None:
-                where.append(f"{column} = ?")
-                values.append(value)
+        where: list[str] = ["1"]
+        values: list[Any] = []
+        for name, value in (labels or {}).items():
+            where.append("EXISTS (SELECT 1 FROM json_each(run.labels) WHERE key = ? AND value = ?)")
+            values += [name, value]
+        for column, wanted in (("status", status), ("workflow", workflow)):
+            if wanted is not None:
+                where.append(f"run.{column} = ?")
+                values.append(wanted)
         condition = " AND ".join(where)
         total = self._database.query(f"SELECT count(*) FROM run WHERE {condition}", values)[0][0]
         if cursor is not None:
-            condition += " AND number < ?"
+            condition += " AND run.number < ?"
             values.append(cursor)
-        sql = f"{RUN_COLUMNS} WHERE {condition} ORDER BY number DESC LIMIT ?"
+        sql = f"{RUN_COLUMNS} WHERE {condition} ORDER BY run.number DESC LIMIT ?"
         rows = self._database.query(sql, [*values, limit + 1])
         page = [self._view(row) for row in rows[:limit]]
         return page, str(rows[limit - 1][0]) if len(rows) > limit else None, total
@@ -98,6 +125,19 @@ class RunReader:
     def run(self, run_id: str) -> RunView:
         """One run by its whole id; raises `RunNotFound`."""
         return self._view(self._row(run_id))
+
+    def outputs(self, run_id: str) -> Mapping[str, Any]:
+        """The declared outputs of a run with every value read, also those kept as files."""
+        rows = self._database.query("SELECT outputs FROM run WHERE id = ?", (run_id,))
+        if not rows or not rows[0][0]:
+            return {}
+        found: dict[str, Any] = decode(rows[0][0].encode(), open_file=self._results.values.read)
+        return found
+
+    def is_paused(self, run_id: str) -> bool:
+        """True where a pause was asked of a run and not taken back."""
+        rows = self._database.query("SELECT intent FROM run WHERE id = ?", (run_id,))
+        return bool(rows) and rows[0][0] == "pause"
 
     def results(self, run_id: str) -> Mapping[str, Any]:
         """The outputs of completed steps by name, read when asked for; a fan-out's is a list in order."""
@@ -145,12 +185,33 @@ class RunReader:
         if task is not None:
             self.task(run_id, task)
         said = [f"Run {run_id} of {view.workflow!r} is {view.status}{self._because(view)}."]
+        if view.phase != "main" and not view.final:
+            said.append(f"Its steps have ended; it is {_PHASE_WORDS[view.phase]}.")
         return said + self._table(run_id).explain(task)
+
+    def place_of(self, run_id: str, task: str) -> tuple[int, int]:
+        """The numbers of a run and of one of its tasks; raises `TaskNotFound`."""
+        row = self._row(run_id)
+        position = self._table(run_id).position_of(task)
+        if position is None:
+            raise TaskNotFound(task)
+        return row[0], position
+
+    def signal_names(self, run_id: str) -> frozenset[str] | None:
+        """The signals that steps of a run wait for; None where a name is only worked out when its step begins."""
+        workflow = self._workflow(self._row(run_id)[3])
+        found = set()
+        for spec in workflow.waiting.values():
+            if spec.kind is StepKind.SIGNAL and spec.text is not None:
+                if not spec.text.constant:
+                    return None
+                found.add(str(spec.text.fixed))
+        return frozenset(found)
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _row(self, run_id: str) -> Row:
-        rows = self._database.query(f"{RUN_COLUMNS} WHERE id = ?", (run_id,))
+        rows = self._database.query(f"{RUN_COLUMNS} WHERE run.id = ?", (run_id,))
         if not rows:
             raise RunNotFound(run_id, nearest=self._nearest(run_id))
         return rows[0]
@@ -168,50 +229,59 @@ class RunReader:
 
     def _table(self, run_id: str) -> TaskTable:
         row = self._row(run_id)
-        return TaskTable(self._database, row[0], run_id, self._workflow(row[3]), row[4], self._state_dir)
+        return TaskTable(
+            self._database, row[0], run_id, self._workflow(row[3]), row[12], row[13], self._state_dir
+        )
 
     def _view(self, row: Row) -> RunView:
-        (
-            number,
-            run_id,
-            workflow,
-            definition,
-            status,
-            epoch,
-            parameters,
-            outputs,
-            error,
-            created,
-            started,
-            ended,
-        ) = row
-        failure = msgspec.json.decode(error) if error else {}
+        found = dict(zip(_NAMES, row, strict=True))
+        failure = msgspec.json.decode(found["error"]) if found["error"] else {}
+        created, started, ended = found["created"], found["started"], found["ended"]
         began = started if started is not None else created
         return RunView(
-            execution_id=run_id,
-            workflow=workflow,
-            status=status,
-            parameters=decode(parameters.encode()),
+            execution_id=found["id"],
+            workflow=found["workflow"],
+            status=found["status"],
+            parameters=decode(found["parameters"].encode()),
             created_at=to_datetime(created),
             started_at=to_datetime(started) if started is not None else None,
             ended_at=to_datetime(ended) if ended is not None else None,
             duration_s=(ended - began) / 1_000_000 if ended is not None else None,
-            tasks=self._counts(number, definition, status),
-            outputs=decode(outputs.encode()) if outputs else None,
+            tasks=self._counts(found["number"], found["definition"], found["phase"]),
+            outputs=decode(found["outputs"].encode()) if found["outputs"] else None,
             failed_step=failure.get("step"),
             error=failure_text(failure),
-            owner=self._owner(epoch, status),
+            owner=self._owner(found["epoch"], found["status"]),
+            phase=found["phase"],
+            intent=found["intent"],
+            parent=found["parent"],
+            labels=msgspec.json.decode(found["labels"]),
+            concurrency=found["concurrency"],
         )
 
-    def _counts(self, number: int, definition: str, status: str) -> TaskCounts:
+    def _counts(self, number: int, definition: str, phase: str) -> TaskCounts:
         counts: dict[str, int] = {row[0]: row[1] for row in self._database.query(COUNT_STATES, (number,))}
-        total = len(self._workflow(definition)) + self._database.query(FAN_OUT_SIZES, (number,))[0][0]
+        total = self._steps_there(number, definition, RunPhase(phase))
+        total += self._database.query(FAN_OUT_SIZES, (number,))[0][0]
         # A fan-out step waits for its items, which are counted themselves.
         open_fan_outs = self._database.query(OPEN_FAN_OUTS, (number,))[0][0] if counts.get("running") else 0
         waiting = total - sum(counts.values()) + open_fan_outs
         counts["running"] = counts.get("running", 0) - open_fan_outs
         counts["blocked"] = counts.get("blocked", 0) + waiting
         return TaskCounts(total=total, **counts)
+
+    def _steps_there(self, number: int, definition: str, phase: RunPhase) -> int:
+        """The steps of a run, without handlers and compensations that were not wanted so far."""
+        workflow = self._workflow(definition)
+        total = workflow.main_count
+        if total == len(workflow):
+            return total
+        begins = ends = len(workflow)
+        if phase.rank > 1:
+            begins, ends = workflow.phase_ends[phase.rank - 1], workflow.phase_ends[phase.rank]
+        for first, end in ((total, begins), (ends, len(workflow))):
+            total += int(self._database.query(HANDLER_ROWS, (number, first, end))[0][0])
+        return total + ends - begins
 
     def _owner(self, epoch: int, status: str) -> str | None:
         if status in ("completed", "failed", "cancelled"):
@@ -226,6 +296,13 @@ class RunReader:
     def _because(self, view: RunView) -> str:
         if view.error:
             return f": {view.error}"
+        if view.status == "pending" and view.concurrency is not None:
+            row = self._row(view.execution_id)
+            older = self._database.query(OLDER, (view.concurrency, row[0]))
+            if older:
+                return f"; it waits for run {older[0][0]}, which has the concurrency key {view.concurrency!r}"
+        if view.intent == "pause" and view.owner is not None:
+            return "; it is paused, and `codomyrmex resume` goes on"
         if view.owner == "nobody":
             return "; its engine is gone, and `codomyrmex resume` goes on where it was"
         if view.owner is not None:
@@ -251,7 +328,7 @@ class RunResults(Mapping[str, Any]):
         data = self._results.get(run_store.read_result(self._database, self._run, step))
         if data is None:
             raise KeyError(name)
-        return decode(data)
+        return decode(data, open_file=self._results.values.read)
 
     def __iter__(self) -> Iterator[str]:
         rows = self._database.query(
@@ -266,18 +343,18 @@ class RunResults(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
-    def _items(self, step: int) -> list[Any]:
+    def _items(self, step: int) -> ItemOutputs:
         rows = self._database.query(
             "SELECT first, size FROM fan_out WHERE run = ? AND step = ?", (self._run, step)
         )
         if not rows:
             raise KeyError(self._workflow.names[step])
         first, size = rows[0]
-        outputs: list[Any] = [None] * size
-        for position, data in run_store.read_results(self._database, self._run, first, first + size - 1):
-            whole = self._results.get(data)
-            outputs[position - first] = decode(whole) if whole is not None else None
-        return outputs
+        return ItemOutputs(self._database, self._run, first, size, value=self._value)
+
+    def _value(self, data: bytes) -> Any:
+        whole = self._results.get(data)
+        return None if whole is None else decode(whole, open_file=self._results.values.read)
 
 
 def failure_text(failure: Mapping[str, Any]) -> str | None:

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
+from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
 from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
 from codomyrmex.logistics.orchestration.project.states import (
     CODES,
-    FIRST_TERMINAL_CODE,
+    BlockReason,
     RunIntent,
+    RunPhase,
     TaskStatus,
     WorkflowStatus,
 )
@@ -52,12 +54,18 @@ class RunOptions:
     max_parallel: int | None = None
     python: str | None = None
     timeout_s: float | None = None
+    """How long main may take, from what started the run; the workflow may say less."""
     in_engine: bool = False
     """True where steps named by module + action may be imported into the engine (made in Python)."""
+    force: bool = False
+    """True where results of the cache are not looked up; they are kept all the same."""
+    concurrency: str | None = None
+    """The key that keeps runs of one kind apart, worked out."""
+    labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The stored part."""
+        """What is stored as one text; key and labels have columns of their own."""
         return {
             "root": self.root,
             "roots": list(self.roots),
@@ -66,7 +74,22 @@ class RunOptions:
             "python": self.python,
             "timeout_s": self.timeout_s,
             "in_engine": self.in_engine,
+            "force": self.force,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """What a child run belongs to: a task of another run, and which attempt of it."""
+
+    run: int
+    """The number of that run."""
+    position: int
+    attempt: int
+    root: int
+    """The number of the run at the top, whose limits hold for the whole tree."""
+    root_cap: int | None = None
+    """How many tasks of the whole tree may run at once."""
 
 
 @dataclass(slots=True)
@@ -78,18 +101,22 @@ class Group:
     size: int
     items: list[Any]
     open: int
-    bad: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    opened: int = 0
+    """How many items have been opened, of a step that holds no slot."""
 
 
 class RunState:
     """The columns of one run; see the module."""
 
     __slots__ = (
-        "attempts", "counts", "crashes", "decoded", "errors", "failed_parents", "first_failure",
-        "group_starts", "group_steps", "groups", "id", "intent", "journal_length", "load_output", "losses",
-        "number", "open", "options", "outputs", "parameters", "rows_ahead", "running", "skipped_parents",
-        "state", "status", "step_count", "stopping", "timers", "typical_s", "waiting", "whole_output",
-        "workflow",
+        "attempts", "blocked", "children", "compensation", "counts", "crashes", "deadline_us", "decoded", "errors",
+        "failed_parents", "first_failure", "group_starts", "group_steps", "groups", "handler_failure", "id", "intent",
+        "journal_length", "load_output", "losses", "number", "open", "options", "outcome", "outputs", "parameters",
+        "parent", "paused_us", "phase", "result", "rows_ahead", "running", "signal_names", "signals",
+        "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "timers", "typical_s",
+        "undoable", "undone", "waiting", "whole_output", "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +127,8 @@ class RunState:
         workflow: CompiledWorkflow,
         parameters: Mapping[str, Any],
         options: RunOptions,
+        children: Mapping[str, ChildDefinition] | None = None,
+        parent: Parent | None = None,
     ) -> None:
         size = self.step_count = len(workflow)
         self.number = number
@@ -107,14 +136,50 @@ class RunState:
         self.workflow = workflow
         self.parameters = parameters
         self.options = options
+        self.children = children or {}
+        self.parent = parent
         self.status = WorkflowStatus.PENDING
+        self.phase = RunPhase.MAIN
+        self.outcome: WorkflowStatus | None = None
+        """What main became, once that is decided."""
+        self.result: tuple[str | None, str | None] | None = None
+        """Outputs and error, encoded, once the outcome is decided."""
         self.intent = RunIntent.NONE
         self.stopping: str | None = None
-        """Why no new task starts any more (`cancelled`, `fail_fast`), or None."""
+        """Why no new task of this phase starts any more (`cancelled`, `fail_fast`, `timeout`), or None."""
+        self.deadline_us: int | None = None
+        self.paused_us: int | None = None
         self.state = bytearray([BLOCKED]) * size
         self.attempts: array[int] = array("H", bytes(2 * size))
         offsets = workflow.graph.parent_offsets
         self.waiting: array[int] = array("I", (offsets[step + 1] - offsets[step] for step in range(size)))
+        self._begin_rare()
+        self._begin_waits()
+        self.counts = [0] * len(CODES)
+        """Tasks per state; those of a phase that has not begun are none."""
+        self.counts[BLOCKED] = workflow.main_count
+        self.open = workflow.main_count
+        """Tasks of the present phase that are not terminal."""
+        self.journal_length = 0
+        """How many lines of the journal this run has."""
+        self.running = 0
+        """Attempts in flight: RUNNING positions that are not fan-out steps."""
+        self.first_failure: int | None = None
+        self.handler_failure: int | None = None
+        """The first required task of a later phase that failed."""
+        self.rows_ahead = False
+        """True once a task that was never started may have a row all the same: in a run read back from the
+        store, and after tasks were taken back before they began."""
+        self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
+        """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
+        self._know_waits()
+        self.load_output: Callable[[int], bytes | None] = lambda position: None
+        """Reads a recorded output that is not in memory."""
+        self.whole_output: Callable[[bytes], bytes | None] = lambda output: output
+        """What the content of a row stands for: of a large output it has only the name of the file."""
+
+    def _begin_rare(self) -> None:
+        """What a plain run has none of."""
         self.failed_parents: dict[int, int] = {}
         self.skipped_parents: dict[int, int] = {}
         self.groups: dict[int, Group] = {}
@@ -127,23 +192,31 @@ class RunState:
         self.losses: dict[int, int] = {}
         self.timers: dict[int, int] = {}
         """When the next attempt of a position is due that is blocked by a timer (microseconds)."""
-        self.counts = [0] * len(CODES)
-        self.counts[BLOCKED] = size
-        self.open = size
-        self.journal_length = 0
-        """How many lines of the journal this run has."""
-        self.running = 0
-        """Attempts in flight: RUNNING positions that are not fan-out steps."""
-        self.first_failure: int | None = None
-        self.rows_ahead = False
-        """True once a task that was never started may have a row all the same: in a run read back from the
-        store, and after tasks were taken back before they began."""
-        self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
-        """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
-        self.load_output: Callable[[int], bytes | None] = lambda position: None
-        """Reads a recorded output that is not in memory."""
-        self.whole_output: Callable[[bytes], bytes | None] = lambda output: output
-        """What the content of a row stands for: of a large output it has only the name of the file."""
+
+    def _begin_waits(self) -> None:
+        """What there is of steps without a slot, of handlers and of compensation: nothing yet."""
+        self.blocked: dict[int, BlockReason] = {}
+        """What the open positions wait for that hold no slot."""
+        self.signals: dict[str, bytes] = {}
+        self.signal_names: dict[int, str] = {}
+        """The name of the signal that an open position waits for."""
+        self.stopped_groups: set[int] = set()
+        """Fan-outs of which nothing new starts because an item failed."""
+        self.undoable: list[tuple[int, int]] = []
+        """What has completed and can be undone: when (microseconds), and its position."""
+        self.compensation: list[int] = []
+        """The positions that undo, in their order, once that phase has begun."""
+        self.undone = 0
+        """How many of them, from the first, are known to have ended."""
+
+    def _know_waits(self) -> None:
+        """Of steps without a slot, or that run late if at all, nothing needs to be learned before others are quick."""
+        workflow = self.workflow
+        if not workflow.waiting and workflow.main_count == self.step_count:
+            return
+        main = {workflow.spec_of[step] for step in range(workflow.main_count) if step not in workflow.waiting}
+        for spec in set(range(len(workflow.specs))) - main:
+            self.typical_s[spec] = 0.0
 
     def __len__(self) -> int:
         """The number of positions."""
@@ -169,6 +242,19 @@ class RunState:
             return None
         return position - self.group_starts[bisect_right(self.group_starts, position) - 1]
 
+    def item_of(self, position: int) -> tuple[Any, int] | None:
+        """Item and index of a position of a fan-out, None for a step."""
+        number = self.item_number(position)
+        return None if number is None else (self.groups[self.step_of(position)].items[number], number)
+
+    def undone_by(self, position: int) -> int | None:
+        """The position that a compensating one undoes, or None for all others."""
+        step = self.step_of(position)
+        undone = self.workflow.undoes.get(step)
+        if undone is None or position == step:
+            return undone
+        return self.groups[undone].first + position - self.groups[step].first
+
     def name_of(self, position: int) -> str:
         """`name`, or `name[i]` for an item."""
         item = self.item_number(position)
@@ -192,18 +278,27 @@ class RunState:
         found = self.outputs.get(position)
         return self.whole_output(found) if found is not None else self.load_output(position)
 
+    def first_code(self, step: int) -> int:
+        """The state in which the items of a fan-out step begin: ready, or still to be opened."""
+        held = step in self.workflow.waiting or step in self.workflow.undoes
+        return BLOCKED if held else PENDING
+
     def add_group(self, step: int, first: int, items: list[Any]) -> Group:
-        """Appends the positions of a fan-out; they begin as PENDING."""
+        """Appends the positions of a fan-out, in the state of `first_code`."""
         size = len(items)
         group = self.groups[step] = Group(step, first, size, items, open=size)
         if size:
+            code = self.first_code(step)
             self.group_starts.append(first)
             self.group_steps.append(step)
-            self.state.extend(bytes([PENDING]) * size)
+            self.state.extend(bytes([code]) * size)
             self.attempts.frombytes(bytes(2 * size))
-            self.counts[PENDING] += size
-            self.open += size
+            self.counts[code] += size
         return group
+
+    def add_steps(self, steps: Sized) -> None:
+        """Counts steps of a phase that begins."""
+        self.counts[BLOCKED] += len(steps)
 
     def move(self, position: int, code: int) -> None:
         """Sets a state and keeps the counts; the legality was looked up when it was planned."""
@@ -211,7 +306,13 @@ class RunState:
 
     def move_all(self, codes: Mapping[int, int]) -> None:
         """The same for many positions."""
-        state, counts, groups, timers = self.state, self.counts, self.groups, self.timers
+        state, counts, groups, timers, blocked = (
+            self.state,
+            self.counts,
+            self.groups,
+            self.timers,
+            self.blocked,
+        )
         for position, code in codes.items():
             before = state[position]
             state[position] = code
@@ -220,7 +321,7 @@ class RunState:
             if code == RUNNING or before == RUNNING:
                 if position not in groups:
                     self.running += (code == RUNNING) - (before == RUNNING)
-            elif before == BLOCKED and timers:
+            elif before == BLOCKED and (timers or blocked) and code != BLOCKED:
                 timers.pop(position, None)
-            if code >= FIRST_TERMINAL_CODE > before:
-                self.open -= 1
+                blocked.pop(position, None)
+                self.signal_names.pop(position, None)

@@ -58,6 +58,14 @@ class RunView:
     failed_step: str | None = None
     error: str | None = None
     owner: str | None = None
+    phase: str = "main"
+    """Which part of the run is at work: main, compensating, on_failure, finally."""
+    intent: str = "none"
+    """What was asked of it: none, pause, cancel, kill."""
+    parent: str | None = None
+    """The run that started it."""
+    labels: Mapping[str, str] | None = None
+    concurrency: str | None = None
 
     @property
     def final(self) -> bool:
@@ -80,6 +88,11 @@ class RunView:
             "failed_step": self.failed_step,
             "error": self.error,
             "owner": self.owner,
+            "phase": self.phase,
+            "intent": self.intent,
+            "parent": self.parent,
+            "labels": dict(self.labels or {}),
+            "concurrency": self.concurrency,
         }
 
 
@@ -100,6 +113,8 @@ class TaskView:
     duration_s: float | None = None
     error: Mapping[str, Any] | None = None
     log_path: str | None = None
+    child: str | None = None
+    """The run that it started."""
     counts: TaskCounts | None = None
 
     @property
@@ -123,6 +138,7 @@ class TaskView:
             "duration_s": self.duration_s,
             "error": dict(self.error) if self.error is not None else None,
             "log_path": self.log_path,
+            "child": self.child,
         }
         if self.counts is not None:
             shown["counts"] = self.counts.to_dict()

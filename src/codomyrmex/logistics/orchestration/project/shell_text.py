@@ -38,28 +38,31 @@ _LOOK_BACK: Final = 400  # characters before a reference that are searched for `
 _LOOK_AHEAD: Final = 2000  # characters after `[[` that are searched for its end
 
 
-def shell_variables(text: str) -> tuple[str, dict[str, str]]:
+def shell_variables(text: str, *, undoes: bool = False) -> tuple[str, dict[str, str]]:
     """The text with variables in it, and the variables: `{"CODOMYRMEX_1": "${str(item)}"}`.
 
     Both are for `compile_template`: every `${` that bash is to see is written `$${` in the text. Equal
-    references share a variable. Raises `ExpressionError`.
+    references share a variable. `undoes` is for the text of a compensation: only there `${output}` is ours,
+    since many a script has a variable of that name. Raises `ExpressionError`.
     """
     if "${" not in text:
         return text, {}
     if len(text) > MAX_TEXT:
         advice = "put it into a file of its own and run that"
         raise ExpressionError(f"a text for the shell has at most {MAX_TEXT:,} characters", None, advice)
-    scanner = _Scanner(text)
+    scanner = _Scanner(text, _ours(undoes=undoes))
     scanner.run()
     return "".join(scanner.written).replace("${", "$${"), scanner.variables
 
 
 @cache
-def _ours() -> re.Pattern[str]:
+def _ours(*, undoes: bool) -> re.Pattern[str]:
     """The beginning of a `${...}` that is a reference and not the shell's own."""
-    roots, functions = "|".join(ROOTS), "|".join(FUNCTIONS)
+    roots = "|".join(root for root in ROOTS if undoes or root != "output")
+    functions = "|".join(FUNCTIONS)
     return re.compile(
-        rf"\$\{{\s*+(?:(?:{roots})(?:\s*+\}}|\s*+\.|\s*+\[\s*+(?![@*\s])|\s*+\?\?|\s++)|(?:{functions})\s*+\()"
+        rf"\$\{{\s*+(?:(?:{roots})(?:\s*+\}}|\s*+\.|\s*+\[\s*+(?![@*\s])|\s*+\?\?|\s++)"
+        rf"|output\s*+\.|(?:{functions})\s*+\()"
     )
 
 
@@ -100,10 +103,21 @@ _CLOSED_BY: Final = {
 class _Scanner:
     """Walks a text once, keeping the stack of what it is inside of."""
 
-    __slots__ = ("at", "checked", "frames", "heredocs", "names", "roots", "text", "variables", "written")
+    __slots__ = (
+        "at",
+        "checked",
+        "frames",
+        "heredocs",
+        "names",
+        "ours",
+        "roots",
+        "text",
+        "variables",
+        "written",
+    )
 
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+    def __init__(self, text: str, ours: re.Pattern[str]) -> None:
+        self.text, self.at, self.ours = text, 0, ours
         self.checked = 0  # up to where a [[ ]] has been looked through
         self.frames = [_Frame("bare", len(text) + 1)]
         self.heredocs: list[re.Match[str]] = []
@@ -206,7 +220,7 @@ class _Scanner:
             self.at += 1  # one dollar of the two: the shell's own from here on
             self.brace()
         elif text.startswith("${", at):
-            if _ours().match(text, at):
+            if self.ours.match(text, at):
                 self.reference()
             else:
                 self.brace()
@@ -229,7 +243,7 @@ class _Scanner:
         self.untouched(end if match is None else match.end(), "single quotes", advice)
 
     def untouched(self, end: int, what: str, advice: str) -> None:
-        for match in _ours().finditer(self.text, self.at, end):
+        for match in self.ours.finditer(self.text, self.at, end):
             if self.text[match.start() - 1] != "$":
                 raise self.refused(match.start(), f"a reference inside {what} stays as it is written", advice)
         self.written.append(self.text[self.at : end].replace("$${", "${"))
@@ -322,7 +336,7 @@ class _Scanner:
         self.checked = end = min(len(self.text), self.at + _LOOK_AHEAD) if end < 0 else end
         if not _pattern(_NUMERIC_TEST).search(self.text, self.at, end):
             return
-        for match in _ours().finditer(self.text, self.at, end):
+        for match in self.ours.finditer(self.text, self.at, end):
             if not _is_number(parse_inside(piece_at(self.text, match.start())[0]).root):
                 advice = "write [ ... -eq ... ] with single brackets, or ${int(item)}"
                 raise self.evaluated(match.start(), "a numeric [[ ]]", advice)

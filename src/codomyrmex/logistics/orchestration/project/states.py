@@ -1,11 +1,12 @@
-"""Every enum of the orchestrator, and the table of what a run may become.
+"""Every enum of the orchestrator, and the tables of what a run may become.
 
 Layer: pure. Tasks live in `codomyrmex.logistics.task.states` (re-exported here), because the task
 tables stand below the orchestrator.
 
 A run is *pending* until the first drain takes it up, *running* until nothing of it is left to do, and
-then one of three terminal states. Cancelling is an intent beside the status, not a status: the run
-stays RUNNING until its last process is gone.
+then one of three terminal states. Beside the status it has a *phase* (main, then compensating, on_failure,
+finally as far as they are needed) and an *intent*: what somebody asked of it. Cancelling is an intent, not a
+status: the run stays RUNNING until its last process is gone and its last handler has ended.
 """
 
 from __future__ import annotations
@@ -36,9 +37,13 @@ __all__ = [
     "STATUSES",
     "TERMINAL",
     "BlockReason",
+    "ConcurrencyPolicy",
     "Isolation",
+    "ItemFailure",
     "RunIntent",
     "RunMove",
+    "RunPhase",
+    "StepKind",
     "TaskMove",
     "TaskPriority",
     "TaskStatus",
@@ -57,7 +62,7 @@ class WorkflowStatus(str, Enum):
     RUNNING = "running"
     """Its owner works on it. A cancelled run stays here until nothing of it runs any more."""
     PAUSED = "paused"
-    """Asked to pause, and nothing of it runs any more. (The commands for it come with run control.)"""
+    """Asked to pause, and nothing of it runs any more. Somebody resumes it, or cancels it."""
     COMPLETED = "completed"
     """Every required step succeeded or was skipped. Terminal."""
     FAILED = "failed"
@@ -78,6 +83,8 @@ class RunMove(str, Enum):
     """What happens to a run, in the past tense; the journal uses the same words."""
 
     STARTED = "run_started"
+    PAUSED = "run_paused"
+    RESUMED = "run_resumed"
     COMPLETED = "run_completed"
     FAILED = "run_failed"
     CANCELLED = "run_cancelled"
@@ -88,6 +95,8 @@ _R = WorkflowStatus
 RUN_MOVES: dict[tuple[WorkflowStatus, RunMove], WorkflowStatus] = {
     (_R.PENDING, RunMove.STARTED): _R.RUNNING,
     (_R.PENDING, RunMove.CANCELLED): _R.CANCELLED,
+    (_R.RUNNING, RunMove.PAUSED): _R.PAUSED,
+    (_R.PAUSED, RunMove.RESUMED): _R.RUNNING,
     (_R.RUNNING, RunMove.COMPLETED): _R.COMPLETED,
     (_R.RUNNING, RunMove.FAILED): _R.FAILED,
     (_R.RUNNING, RunMove.CANCELLED): _R.CANCELLED,
@@ -102,23 +111,88 @@ def run_after(status: WorkflowStatus, move: RunMove) -> WorkflowStatus:
     return found
 
 
+class RunPhase(str, Enum):
+    """Which part of a run is at work; they follow each other in this order, each once at most."""
+
+    MAIN = "main"
+    """The steps of the workflow. Its outcome is decided when nothing of it is open."""
+    COMPENSATING = "compensating"
+    """After a failure or a cancel: what has completed is undone, the last first."""
+    ON_FAILURE = "on_failure"
+    """After a failure."""
+    FINALLY = "finally"
+    """After every outcome."""
+
+    @property
+    def rank(self) -> int:
+        """0 for MAIN to 3 for FINALLY."""
+        return _PHASES.index(self.value)
+
+
+_PHASES = ("main", "compensating", "on_failure", "finally")
+
+
 class RunIntent(str, Enum):
-    """What somebody asked of a run; it only ever grows stronger."""
+    """What somebody asked of a run; PAUSE is taken back by a resume, the others are for good."""
 
     NONE = "none"
     """Go on."""
+    PAUSE = "pause"
+    """Start nothing, let what runs end, hold every timer."""
     CANCEL = "cancel"
-    """Start nothing more; ask what runs to stop, end it after its grace."""
+    """Start nothing more of main; ask what runs to stop, end it after its grace. Then the handlers follow."""
     KILL = "kill"
-    """The same without grace."""
+    """End everything without grace, and start no handler."""
 
     @property
     def strength(self) -> int:
-        """0 for NONE to 2 for KILL."""
+        """0 for NONE to 3 for KILL."""
         return _STRENGTHS[self.value]
 
+    @property
+    def ends(self) -> bool:
+        """True for CANCEL and KILL."""
+        return self.strength > 1
 
-_STRENGTHS = {"none": 0, "cancel": 1, "kill": 2}
+
+_STRENGTHS = {"none": 0, "pause": 1, "cancel": 2, "kill": 3}
+
+
+class StepKind(str, Enum):
+    """What a step is. All but ACTION hold no slot and no resources: the run itself looks after them."""
+
+    ACTION = "action"
+    """A Python action, run in attempts."""
+    WORKFLOW = "workflow"
+    """Another workflow, as a run of its own."""
+    APPROVAL = "approval"
+    """A question to a person."""
+    SIGNAL = "wait_for"
+    """Waits until somebody sends the run a signal of this name."""
+    SLEEP = "sleep"
+    """Lets a time pass."""
+
+
+class ItemFailure(str, Enum):
+    """What the failure of an item means for its fan-out."""
+
+    FAIL = "fail"
+    """The other items go on; then the step is FAILED."""
+    STOP = "stop"
+    """Items that have not begun are CANCELLED; then the step is FAILED."""
+    CONTINUE = "continue"
+    """The step is COMPLETED with null in the places of failed items."""
+
+
+class ConcurrencyPolicy(str, Enum):
+    """What becomes of a run while an older one with the same key is live."""
+
+    QUEUE = "queue"
+    """It waits, PENDING."""
+    SKIP = "skip"
+    """It ends at once, CANCELLED."""
+    CANCEL_OLD = "cancel_old"
+    """The older ones are asked to cancel, then it starts."""
 
 
 class TriggerRule(str, Enum):

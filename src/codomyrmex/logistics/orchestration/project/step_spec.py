@@ -7,7 +7,7 @@ parameters, so that the thousands of steps of a wide workflow share a few specs 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -17,10 +17,18 @@ from codomyrmex.logistics.orchestration.project.references import (
     compile_environment,
     compile_template,
 )
-from codomyrmex.logistics.orchestration.project.states import Isolation, TaskPriority, TriggerRule
+from codomyrmex.logistics.orchestration.project.states import (
+    Isolation,
+    ItemFailure,
+    StepKind,
+    TaskPriority,
+    TriggerRule,
+)
 from codomyrmex.logistics.task.retry import RetryPolicy
 
-OWN_KEYS = frozenset({"name", "description", "parameters", "dependencies", "run_if", "foreach"})
+OWN_KEYS = frozenset(
+    {"name", "description", "parameters", "dependencies", "run_if", "foreach", "compensate", "cache"}
+)
 """The keys of a step that are its own and not part of its spec."""
 
 DEFAULT_CPU_MILLI = 1000
@@ -29,6 +37,9 @@ ENGINE_MODULES = frozenset({"files"})
 """Built-in actions that do not block for long and run in a thread of the engine."""
 WORKER_MODULES = frozenset({"shell", "python", "http"})
 """Built-in actions that run under a worker, so that they can be ended with all they started."""
+HANDLER_TIMEOUT_S = 600.0
+"""What a compensation or a handler may take that names no timeout, where it can be ended."""
+_KINDS = {kind.value: kind for kind in StepKind}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +49,12 @@ class StepSpec:
     module: str
     action: str
     isolation: Isolation
+    kind: StepKind = StepKind.ACTION
     isolation_given: bool = False
     priority: TaskPriority = TaskPriority.NORMAL
     trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS
     required: bool = True
+    on_item_failure: ItemFailure = ItemFailure.FAIL
     retry: RetryPolicy = NO_RETRY
     timeout_s: float | None = None
     max_parallel: int | None = None
@@ -62,30 +75,37 @@ class SpecTable:
         self._isolation = Isolation(defaults.get("isolation", "process"))
         self._numbers: dict[object, int] = {}
 
-    def number_of(self, step: Mapping[str, Any], function: Callable[..., Any] | None) -> int:
-        """The number in `specs` of the spec of `step`; a new one when its content is new."""
+    def number_of(
+        self, step: Mapping[str, Any], function: Callable[..., Any] | None, *, handler: bool = False
+    ) -> int:
+        """The number in `specs` of the spec of `step`; a new one when its content is new.
+
+        A `handler` (compensations too) that can be ended gets a default timeout.
+        """
         coroutine = (
             function is not None and bool(function.__code__.co_flags & 0x80) if _plain(function) else False
         )
         rest = {key: value for key, value in step.items() if key not in OWN_KEYS}
-        plain = len(rest) == 2 and function is None  # only module and action
+        plain = len(rest) == 2 and function is None and "action" in rest and not handler
         key = (
-            (rest["module"], rest["action"])
+            (rest["module"], rest["action"])  # it has only these
             if plain
-            else (msgspec.json.encode(rest), function is None, coroutine)
+            else (msgspec.json.encode(rest), function is None, coroutine, handler)
         )
         number = self._numbers.get(key)
         if number is None:
+            spec = self._make(rest, coroutine=coroutine)
+            if handler and spec.timeout_s is None and spec.isolation is Isolation.PROCESS:
+                spec = replace(spec, timeout_s=HANDLER_TIMEOUT_S)
             number = self._numbers[key] = len(self.specs)
-            self.specs.append(self._make(rest, coroutine=coroutine))
+            self.specs.append(spec)
         return number
 
     def _make(self, step: Mapping[str, Any], *, coroutine: bool) -> StepSpec:
+        kind = kind_of(step)
+        if kind is not StepKind.ACTION:
+            return self._make_waiting(step, kind)
         resources = step.get("resources", {})
-        retry: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in step.get("retry", {}).items()
-        }
         env = {**self._defaults.get("env", {}), **step.get("env", {})}
         working_dir = step.get("working_dir", self._defaults.get("working_dir"))
         return StepSpec(
@@ -96,7 +116,8 @@ class SpecTable:
             priority=TaskPriority(step.get("priority", "normal")),
             trigger_rule=TriggerRule(step.get("trigger_rule", "all_success")),
             required=step.get("required", True),
-            retry=RetryPolicy(**{key: value for key, value in retry.items() if key != "memory"}),
+            on_item_failure=ItemFailure(step.get("on_item_failure", "fail")),
+            retry=_retry(step),
             timeout_s=step.get("timeout_s"),
             max_parallel=step.get("max_parallel"),
             cpu_milli=resources.get("cpu", DEFAULT_CPU_MILLI),
@@ -105,6 +126,22 @@ class SpecTable:
             env=compile_environment(env) if env else None,
             working_dir=compile_template(working_dir) if working_dir else None,
             python=step.get("python", self._defaults.get("python")),
+        )
+
+    def _make_waiting(self, step: Mapping[str, Any], kind: StepKind) -> StepSpec:
+        """The spec of a step that holds no slot; it stands in no queue, so most of a spec means nothing to it."""
+        return StepSpec(
+            kind=kind,
+            module=kind.value,
+            action=step["workflow"] if kind is StepKind.WORKFLOW else "",
+            isolation=Isolation.THREAD,
+            trigger_rule=TriggerRule(step.get("trigger_rule", "all_success")),
+            required=step.get("required", True),
+            on_item_failure=ItemFailure(step.get("on_item_failure", "fail")),
+            retry=_retry(step),
+            timeout_s=step.get("timeout_s"),
+            max_parallel=step.get("max_parallel"),
+            cpu_milli=0,
         )
 
     def _isolation_of(self, step: Mapping[str, Any], *, coroutine: bool) -> Isolation:
@@ -119,6 +156,25 @@ class SpecTable:
         if coroutine:
             return Isolation.ASYNC
         return self._isolation
+
+
+def kind_of(step: Mapping[str, Any]) -> StepKind:
+    """What a step of a document is: the key that it has in place of module and action tells."""
+    if "module" in step:
+        return StepKind.ACTION
+    return next(_KINDS[key] for key in step if key in _KINDS)
+
+
+def _retry(step: Mapping[str, Any]) -> RetryPolicy:
+    given = step.get("retry")
+    if not given:
+        return NO_RETRY
+    policy: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in given.items()
+        if key != "memory"
+    }
+    return RetryPolicy(**policy)
 
 
 def _plain(function: Callable[..., Any] | None) -> bool:

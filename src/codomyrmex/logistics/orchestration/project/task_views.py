@@ -13,14 +13,23 @@ from typing import Any
 import msgspec
 
 from codomyrmex.clock import to_datetime
+from codomyrmex.logistics.orchestration.project.child_definition import child_id
 from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
 from codomyrmex.logistics.orchestration.project.run_views import FINAL_TASK_STATUSES, TaskCounts, TaskView
+from codomyrmex.logistics.orchestration.project.states import (
+    BlockReason,
+    RunIntent,
+    RunPhase,
+    StepKind,
+)
+from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 from codomyrmex.logistics.storage.database import Database, Row
 
 ROWS = """
 SELECT position, state, reason, attempt, ready_at, started_at, ended_at, error FROM task WHERE run = ?
 """
 FAN_OUTS = "SELECT step, first, size FROM fan_out WHERE run = ? ORDER BY first"
+QUESTIONS = "SELECT position, message, who FROM approval WHERE run = ? AND status = 'open'"
 EXPLAINED_AT_MOST = 30
 WHY_SKIPPED = {
     "condition": "its run_if said no",
@@ -28,8 +37,15 @@ WHY_SKIPPED = {
     "trigger_rule": "its trigger_rule was not met",
     "cancelled": "the run was cancelled",
     "fail_fast": "another step failed and fail_fast is set",
+    "timeout": "the run took longer than its timeout",
+    "item_failed": "another item failed and on_item_failure is stop",
+    "nothing_to_undo": "its item had not completed, so there is nothing to undo",
+    "concurrency": "another run has the same concurrency key",
     "expression": "its condition or its items could not be worked out",
 }
+
+
+_WAITS = frozenset(reason.value for reason in BlockReason if reason is not BlockReason.DEPENDENCIES)
 
 
 class TaskTable:
@@ -41,12 +57,16 @@ class TaskTable:
         run: int,
         run_id: str,
         workflow: CompiledWorkflow,
-        run_status: str,
+        phase: str,
+        intent: str,
         state_dir: Path | None,
     ) -> None:
         self.workflow = workflow
         self._run_id = run_id
-        self._run_status = run_status
+        self._phase = RunPhase(phase)
+        self._paused = intent == RunIntent.PAUSE.value
+        self._database = database
+        self._run = run
         self._state_dir = state_dir
         self._rows: dict[int, Row] = {row[0]: row for row in database.query(ROWS, (run,))}
         self._groups = {row[0]: (row[1], row[2]) for row in database.query(FAN_OUTS, (run,))}
@@ -60,9 +80,22 @@ class TaskTable:
                 return f"{self.workflow.names[step]}[{position - first}]"
         return f"#{position}"
 
+    def position_of(self, name: str) -> int | None:
+        """The position of `name` or `name[i]`, or None where there is none."""
+        step = self.workflow.index.get(name)
+        if step is not None:
+            return step
+        head, bracket, tail = name.partition("[")
+        group = self._groups.get(self.workflow.index.get(head, -1))
+        if not bracket or group is None or not tail[:-1].isdecimal() or int(tail[:-1]) >= group[1]:
+            return None
+        return int(group[0]) + int(tail[:-1])
+
     def views(self) -> Iterator[TaskView]:
         """Every task, steps in the order of the definition, each fan-out before its items."""
         for step in range(len(self.workflow)):
+            if not self._is_there(step):
+                continue
             group = self._groups.get(step)
             yield self._view(step, step, None, group)
             if group is not None:
@@ -86,10 +119,20 @@ class TaskTable:
             ]
         return said
 
+    def _is_there(self, step: int) -> bool:
+        """False for a handler, or what undoes a step, that has not been wanted so far."""
+        if step < self.workflow.main_count or step in self._rows:
+            return True
+        return self.workflow.phase_of(step) == self._phase.rank and self._phase is not RunPhase.COMPENSATING
+
     def _status(self, position: int, step: int) -> tuple[str, str | None]:
         row = self._rows.get(position)
         if row is not None:
             return row[1], row[2]
+        if position != step and step in self.workflow.waiting:
+            return "blocked", "its turn"
+        if position != step and step in self.workflow.undoes:
+            return "blocked", "its turn"
         if position >= len(self.workflow) or not self._open_parents(step):
             return "pending", None
         return "blocked", "dependencies"
@@ -123,8 +166,12 @@ class TaskTable:
             duration_s=(ended - started) / 1_000_000 if started is not None and ended is not None else None,
             error=msgspec.json.decode(row[7]) if row is not None and row[7] else None,
             log_path=self._log_path(task, attempt) if group is None else None,
+            child=self._child(spec, task, attempt) if group is None else None,
             counts=self._counts(group) if group is not None else None,
         )
+
+    def _child(self, spec: StepSpec, task: str, attempt: int) -> str | None:
+        return child_id(self._run_id, task, attempt) if spec.kind is StepKind.WORKFLOW and attempt else None
 
     def _log_path(self, task: str, attempt: int) -> str | None:
         if self._state_dir is None or not attempt:
@@ -150,6 +197,8 @@ class TaskTable:
         if view.status == "blocked":
             return f"{head}: {self._waits_for(view)}."
         if view.status == "pending":
+            if self._paused:
+                return f"{head}: ready, and the run is paused; codomyrmex resume goes on."
             return f"{head}: ready, waits for CPU (a step claims 1, unless its `resources: {{cpu: ...}}` says less)."
         if view.error is not None:
             return f"{head} after attempt {view.attempt}: {_error_line(view.error)}."
@@ -158,12 +207,39 @@ class TaskTable:
         return f"{head} in attempt {view.attempt}."
 
     def _waits_for(self, view: TaskView) -> str:
-        if view.reason == "timer":
-            row = self._rows[self.workflow.index[view.step]] if view.index is None else self._item_row(view)
-            return f"attempt {view.attempt} failed, the next follows at {_clock(to_datetime(row[4]))}"
+        if view.reason in _WAITS:
+            return self._waits_without_slot(view)
+        if view.reason == "its turn":
+            return "waits until items before it have ended"
         waiting = self._open_parents(self.workflow.index[view.step])
+        if not waiting:
+            return "the run is paused; codomyrmex resume goes on" if self._paused else "waits for its turn"
         shown = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
         return f"waits for {shown}"
+
+    def _waits_without_slot(self, view: TaskView) -> str:
+        row = self._rows[self.workflow.index[view.step]] if view.index is None else self._item_row(view)
+        until = "" if row[4] is None else f" until {_clock(to_datetime(row[4]))}"
+        if view.reason == BlockReason.CHILD.value:
+            return f"waits for the end of run {view.child}"
+        if view.reason == BlockReason.SIGNAL.value:
+            name = self._signal_name(view)
+            return f"waits for a signal{until}: codomyrmex runs signal {self._run_id} {name}"
+        if view.reason == BlockReason.APPROVAL.value:
+            found = self._database.query(QUESTIONS, (self._run,))
+            asked = {position: (message, who) for position, message, who in found}
+            message, who = asked.get(row[0], ("", "[]"))
+            names = ", ".join(msgspec.json.decode(who))
+            whose = f" of {names}" if names else ""
+            answer = f"codomyrmex approvals answer {self._run_id} {view.name}"
+            return f"waits for an answer{whose}{until} to: {message} ({answer})"
+        if self.workflow.spec(self.workflow.index[view.step]).kind is StepKind.SLEEP:
+            return f"sleeps{until}"
+        return f"attempt {view.attempt} failed, the next follows at {_clock(to_datetime(row[4]))}"
+
+    def _signal_name(self, view: TaskView) -> str:
+        text = self.workflow.waiting[self.workflow.index[view.step]].text
+        return str(text.fixed) if text is not None and text.constant else "NAME"
 
     def _item_row(self, view: TaskView) -> Row:
         first, _size = self._groups[self.workflow.index[view.step]]

@@ -7,28 +7,26 @@ Expressions, references, unknown parents and cycles are the compiler's.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from codomyrmex.exceptions import Fault, ValidationError
-from codomyrmex.logistics.orchestration.project.amounts import (
-    DURATION_PATTERN,
-    MAX_DURATION_S,
-    MAX_SIZE_BYTES,
-    SIZE_PATTERN,
-    read_duration_s,
-    read_milli_cpu,
-    read_size_bytes,
+from codomyrmex.logistics.orchestration.project.workflow_amount_check import (
+    duration_faults,
+    resource_faults,
+    spelling_faults,
 )
 from codomyrmex.logistics.orchestration.project.workflow_document import (
     BUILT_IN_MODULES,
+    VALUES_INSIDE,
     Document,
+    TaggedList,
     TaggedParameters,
     normalise,
     split_call,
+    steps_of,
 )
 from codomyrmex.logistics.orchestration.project.workflow_faults import (
     STEP_KINDS,
@@ -38,22 +36,23 @@ from codomyrmex.logistics.orchestration.project.workflow_faults import (
     fault,
     nearest,
 )
+from codomyrmex.logistics.orchestration.project.workflow_kind_check import (
+    WITH_PARTS,
+    part_faults,
+    waiting_faults,
+)
+from codomyrmex.logistics.orchestration.project.workflow_kinds import (
+    COMPENSATION,
+    STEP_LISTS,
+    WAITING_KINDS,
+    compensation_name,
+)
 from codomyrmex.logistics.orchestration.project.workflow_parameters import check_declaration, describe
 from codomyrmex.logistics.orchestration.project.workflow_schema import MAX_STEPS, schema
-from codomyrmex.logistics.orchestration.project.workflow_words import LATER_STEP_KINDS, STEP_WORDS
+from codomyrmex.logistics.orchestration.project.workflow_words import STEP_WORDS
 
 MAX_FAULTS = 100
 """So many faults are listed; of the rest only the number is told."""
-
-# The same thing in two spellings: only one may stand.
-_SPELLINGS = (
-    ("needs", "dependencies"),
-    ("with", "parameters"),
-    ("timeout", "timeout_s"),
-    ("retry", "max_retries"),
-    ("delay", "delay_s"),
-    ("max_delay", "max_delay_s"),
-)
 
 
 def check(tree: Any) -> list[Placed]:
@@ -75,7 +74,10 @@ def check(tree: Any) -> list[Placed]:
 
 def checked_document(tree: Mapping[str, Any], *, isolation: str | None, subject: str) -> Document:
     """The canonical document of a tree made in Python; ValidationError lists every fault."""
-    bare = {**tree, "steps": [_without_values(step) for step in tree["steps"]]}
+    bare = dict(tree)
+    for name in STEP_LISTS:
+        if name in tree:
+            bare[name] = [_without_values(step) for step in tree[name]]
     if "outputs" in bare and isinstance(bare["outputs"], dict):
         bare["outputs"] = {}
     faults = [found for _, found in check(bare)]
@@ -94,8 +96,18 @@ def _without_values(step: Mapping[str, Any]) -> dict[str, Any]:
     bare = dict(step)
     if isinstance(bare.get("parameters"), dict):
         bare["parameters"] = {}
-    if isinstance(bare.get("foreach"), (list, tuple)):
+    foreach = bare.get("foreach")
+    if isinstance(foreach, list):
         bare["foreach"] = []
+    elif isinstance(foreach, dict):
+        bare["foreach"] = {key: [] if isinstance(each, list) else each for key, each in foreach.items()}
+    cache, waits = bare.get("cache"), bare.get("wait_for")
+    if isinstance(cache, dict) and isinstance(cache.get("also"), list):
+        bare["cache"] = {**cache, "also": []}
+    if isinstance(waits, dict) and "default" in waits:
+        bare["wait_for"] = {**waits, "default": None}
+    if isinstance(bare.get(COMPENSATION), dict):
+        bare[COMPENSATION] = _without_values(bare[COMPENSATION])
     return bare
 
 
@@ -119,8 +131,8 @@ def _tag_values(document: Document) -> list[Fault]:
 
     faults: list[Fault] = []
     for holder, key, path in _value_trees(document):
-        if type(holder[key]) is TaggedParameters:
-            holder[key] = dict(holder[key])
+        if type(holder[key]) in (TaggedParameters, TaggedList):
+            holder[key] = [*holder[key]] if type(holder[key]) is TaggedList else {**holder[key]}
             continue
         try:
             holder[key] = to_tagged(holder[key], root=key)
@@ -134,10 +146,13 @@ def _tag_values(document: Document) -> list[Fault]:
 
 def _value_trees(document: Document) -> Iterator[tuple[dict[str, Any], str, Path]]:
     """Where values of the user stand: the holder, the key in it, and the place."""
-    for number, step in enumerate(document["steps"]):
+    for place, step in steps_of(document):
         for key in ("parameters", "foreach"):
             if key in step and not isinstance(step[key], str):
-                yield step, key, ("steps", number, key)
+                yield step, key, (*place, key)
+        for part, key in VALUES_INSIDE:
+            if key in step.get(part, ()):
+                yield step[part], key, (*place, part, key)
     if "outputs" in document:
         yield document, "outputs", ("outputs",)
 
@@ -178,21 +193,27 @@ def _explained_faults(tree: dict[str, Any]) -> tuple[list[Placed], int]:
             for path, found in explain(error, place, tree, schema(), limit=MAX_FAULTS):
                 faults.setdefault((path, found.code), (path, found))
 
-    steps = tree.get("steps")
-    one_by_one = isinstance(steps, list) and 0 < len(steps) <= MAX_STEPS
-    whole = {**tree, "steps": [_GOOD_STEP]} if one_by_one else tree
-    if isinstance(steps, list) and len(steps) > MAX_STEPS:
-        message = f"a workflow has at most {MAX_STEPS:,} steps, this one has {len(steps):,}"
-        return [(("steps",), fault(("steps",), tree, message, code="too_many"))], 0
-    collect(_validator(None), whole, ())
-    validator = _validator("step")
-    for number, step in enumerate(steps if one_by_one and steps else ()):
-        if validator.is_valid(step):
+    whole = dict(tree)
+    lists: list[tuple[str, list[Any]]] = []
+    for name in STEP_LISTS:
+        steps = tree.get(name)
+        if not isinstance(steps, list) or not steps:
             continue
-        if len(faults) < MAX_FAULTS:
-            collect(validator, step, ("steps", number))
-        else:
-            more += 1
+        if len(steps) > MAX_STEPS:
+            message = f"a workflow has at most {MAX_STEPS:,} steps, this one has {len(steps):,}"
+            return [((name,), fault((name,), tree, message, code="too_many"))], 0
+        whole[name] = [_GOOD_STEP]
+        lists.append((name, steps))
+    collect(_validator(None), whole, ())
+    for name, steps in lists:
+        validator = _validator("step" if name == "steps" else "handler")
+        for number, step in enumerate(steps):
+            if validator.is_valid(step):
+                continue
+            if len(faults) < MAX_FAULTS:
+                collect(validator, step, (name, number))
+            else:
+                more += 1
     return list(faults.values()), more
 
 
@@ -255,22 +276,38 @@ def _meaning_faults(tree: dict[str, Any]) -> Iterator[Placed]:
     defaults = tree.get("defaults")
     if isinstance(defaults, dict):
         yield from _shared_faults(("defaults",), defaults, tree)
-    steps = tree.get("steps")
-    if not isinstance(steps, list) or len(steps) > MAX_STEPS:
-        return
-    first_of: dict[str, int] = {}
-    for number, step in enumerate(steps):
-        if not isinstance(step, dict):
+    yield from spelling_faults((), tree, tree)
+    yield from duration_faults((), tree, tree)
+    yield from _all_step_faults(tree)
+
+
+def _all_step_faults(tree: dict[str, Any]) -> Iterator[Placed]:
+    first_of: dict[str, Path] = {}
+    undone: list[str] = []
+    for key in STEP_LISTS:
+        steps = tree.get(key)
+        if not isinstance(steps, list) or len(steps) > MAX_STEPS:
             continue
-        name = step.get("name")
-        if isinstance(name, str) and first_of.setdefault(name, number) != number:
-            yield _doubled(number, name, first_of[name], tree)
-        yield from _step_faults(("steps", number), step, tree)
+        for number, step in enumerate(steps):
+            if not isinstance(step, dict):
+                continue
+            place: Path = (key, number)
+            name = step.get("name")
+            if isinstance(name, str) and first_of.setdefault(name, place) != place:
+                first = first_of[name]
+                yield _doubled(place, name, f"{first[0]}[{first[1]}]", tree)
+            elif COMPENSATION in step and isinstance(name, str):
+                undone.append(name)
+            yield from _step_faults(place, step, tree)
+    for name in undone:
+        other = first_of.get(compensation_name(name))
+        if other is not None:
+            yield _doubled(other, compensation_name(name), f"the compensation of {name!r}", tree)
 
 
-def _doubled(number: int, name: str, first: int, tree: Any) -> Placed:
-    path = ("steps", number, "name")
-    message = f"the name {name!r} is taken by steps[{first}]"
+def _doubled(place: Path, name: str, owner: str, tree: Any) -> Placed:
+    path = (*place, "name")
+    message = f"the name {name!r} is taken by {owner}"
     return path, fault(
         path, tree, message, code="duplicate_name", got=repr(name), advice="give each step its own"
     )
@@ -298,45 +335,51 @@ def _declaration_faults(name: str, declaration: dict[str, Any], tree: Any) -> It
 
 def _step_faults(path: Path, step: dict[str, Any], tree: Any) -> Iterable[Placed]:
     """Most steps have none: the tests are ordered so that they cost little."""
+    faults = _shared_faults(path, step, tree)
     if "run" in step:
-        return [
-            *_kind_faults(path, step, tree),
-            *_run_faults(path, step, tree),
-            *_shared_faults(path, step, tree),
-        ]
-    if "call" in step or "module" not in step or "action" not in step:
-        return [
-            *_kind_faults(path, step, tree),
-            *_call_faults(path, step, tree),
-            *_shared_faults(path, step, tree),
-        ]
-    return _shared_faults(path, step, tree)
+        faults += _run_faults(path, step, tree)
+    plain = "run" in step or ("module" in step and "action" in step)
+    if not plain or not (_BESIDE_RUN if "run" in step else _BESIDE_MODULE).isdisjoint(step):
+        faults += [*_kind_faults(path, step, tree), *_call_faults(path, step, tree)]
+    if not WITH_PARTS.isdisjoint(step):
+        faults += part_faults(path, step, tree)
+    inner = step.get(COMPENSATION)
+    if isinstance(inner, dict) and path[-1] != COMPENSATION:
+        faults += _step_faults((*path, COMPENSATION), inner, tree)
+    return faults
+
+
+_BESIDE_MODULE = frozenset({"call", *WAITING_KINDS})
+_BESIDE_RUN = _BESIDE_MODULE | {"module", "action"}
 
 
 def _kind_faults(path: Path, step: dict[str, Any], tree: Any) -> Iterator[Placed]:
-    kinds = [key for key in STEP_KINDS if key in step]
+    undoes = path[-1] == COMPENSATION
+    kinds = [key for key in STEP_KINDS if key in step and not (undoes and key in WAITING_KINDS)]
+    noun = "a compensation" if undoes else "a step"
     if len(kinds) > 1 or (len(kinds) == 1 and kinds[0] != "module" and "action" in step):
         both = " and ".join(f"`{key}`" for key in (*kinds, "action")[: max(2, len(kinds))] if key in step)
-        advice = "keep one, or make two steps of it"
-        yield (
-            path,
-            fault(path, tree, f"a step does one thing, this one has {both}", code="two_kinds", advice=advice),
-        )
+        advice = "keep one" if undoes else "keep one, or make two steps of it"
+        message = f"{noun} does one thing, this one has {both}"
+        yield path, fault(path, tree, message, code="two_kinds", advice=advice)
     elif kinds == ["module"] and "action" not in step:
         advice = "write `action: NAME`, the function of the module to call"
         yield path, fault(path, tree, "`module` without `action`", code="missing_key", advice=advice)
     elif not kinds and "action" in step:
         advice = "write `module: NAME`, where the function is"
         yield path, fault(path, tree, "`action` without `module`", code="missing_key", advice=advice)
-    elif not kinds and not _is_of_later_kind(step):
-        message = "a step says what to do: `run`, `call`, or `module` and `action`; this one has none of them"
+    elif not kinds and not _is_told_of(step):
+        waiting = "" if undoes else f", or waits: {', '.join(f'`{kind}`' for kind in WAITING_KINDS)}"
+        message = f"{noun} says what to do: `run`, `call`, or `module` and `action`{waiting};"
         advice = "for example `run: [make, test]` or `call: mypkg.io:list_files`"
-        yield path, fault(path, tree, message, code="no_kind", advice=advice)
+        yield path, fault(path, tree, f"{message} this one has none of them", code="no_kind", advice=advice)
+    elif len(kinds) == 1 and kinds[0] in WAITING_KINDS:
+        yield from waiting_faults(path, kinds[0], step, tree)
 
 
-def _is_of_later_kind(step: dict[str, Any]) -> bool:
-    """A key of it is told of as not supported, or as another name of `run` or `call`, which is enough."""
-    return any(key in LATER_STEP_KINDS or STEP_WORDS.get(key) in STEP_KINDS for key in step)
+def _is_told_of(step: dict[str, Any]) -> bool:
+    """A key of it is told of already, as another name of a kind or as one that may not stand there."""
+    return any(key in WAITING_KINDS or STEP_WORDS.get(key) in STEP_KINDS for key in step)
 
 
 def _run_faults(path: Path, step: dict[str, Any], tree: Any) -> Iterator[Placed]:
@@ -374,69 +417,14 @@ def _call_faults(path: Path, step: dict[str, Any], tree: Any) -> Iterator[Placed
 
 def _shared_faults(path: Path, holder: dict[str, Any], tree: Any) -> list[Placed]:
     """Faults of keys that `defaults` may have as well as a step."""
-    faults = _spelling_faults(path, holder, tree)
-    if "timeout" in holder:
-        faults += _duration_faults(path, holder, tree)
+    faults = spelling_faults(path, holder, tree)
+    if "timeout" in holder or "sleep" in holder:
+        faults += duration_faults(path, holder, tree)
     retry = holder.get("retry")
     if isinstance(retry, dict):
-        faults += _spelling_faults((*path, "retry"), retry, tree)
-        faults += _duration_faults((*path, "retry"), retry, tree)
+        faults += spelling_faults((*path, "retry"), retry, tree)
+        faults += duration_faults((*path, "retry"), retry, tree)
     resources = holder.get("resources")
     if isinstance(resources, dict):
-        for name, read in _AMOUNTS:
-            amount = resources.get(name)
-            if isinstance(amount, (int, float, str)) and not isinstance(amount, bool):
-                faults += _amount_fault((*path, "resources", name), amount, read, tree)
-    foreach = holder.get("foreach")
-    if isinstance(foreach, str) and "${" not in foreach:
-        place = (*path, "foreach")
-        message = "foreach is a reference to a list, or a list"
-        advice = f'write [{foreach}], or a reference like "${{steps.files.output}}"'
-        faults.append((place, fault(place, tree, message, value=foreach, code="wrong_value", advice=advice)))
-    return faults
-
-
-def _spelling_faults(path: Path, holder: dict[str, Any], tree: Any) -> list[Placed]:
-    faults: list[Placed] = []
-    for short, long in _SPELLINGS:
-        if short in holder and long in holder:
-            message = f"`{short}` and `{long}` say the same; keep one"
-            faults.append(((*path, long), fault((*path, long), tree, message, code="twice")))
-    return faults
-
-
-def _amount_fault(path: Path, amount: float | str, read: Callable[[Any], int], tree: Any) -> list[Placed]:
-    if isinstance(amount, str) == (path[-1] == "cpu") or (not isinstance(amount, str) and amount < 0):
-        return []  # of the wrong type: the schema has said so
-    message = "CPUs are shared in thousandths" if path[-1] == "cpu" else "this is not a whole number of bytes"
-    try:
-        if read(amount) <= MAX_SIZE_BYTES:
-            return []
-        message = "this is more than any machine has"
-    except ValueError:
-        if path[-1] == "memory" and not (
-            isinstance(amount, str) and re.match(SIZE_PATTERN, amount, re.ASCII)
-        ):
-            return []
-    return [(path, fault(path, tree, message, value=amount, code="wrong_value"))]
-
-
-_AMOUNTS: tuple[tuple[str, Callable[[Any], int]], ...] = (
-    ("cpu", read_milli_cpu),
-    ("memory", read_size_bytes),
-)
-
-
-def _duration_faults(path: Path, holder: dict[str, Any], tree: Any) -> list[Placed]:
-    """Texts that are durations, but of nothing or of more than ten years; numbers are the schema's."""
-    faults: list[Placed] = []
-    for key, least in (("timeout", 0.0), ("delay", -1.0), ("max_delay", -1.0)):
-        text = holder.get(key)
-        if not isinstance(text, str) or not text or re.match(DURATION_PATTERN, text, re.ASCII) is None:
-            continue
-        if not least < read_duration_s(text) <= MAX_DURATION_S:
-            place = (*path, key)
-            message = "a duration is above 0" if read_duration_s(text) <= 0 else "a duration is at most 3650d"
-            advice = "to have no limit, leave it out"
-            faults.append((place, fault(place, tree, message, value=text, code="wrong_value", advice=advice)))
+        faults += resource_faults((*path, "resources"), resources, tree)
     return faults

@@ -359,6 +359,12 @@ class WorkflowDAG:
         edges = [[graph.names[first], graph.names[then]] for first, then in graph.edges()]
         return {"tasks": [_as_mapping(task) for task in self.tasks.values()], "edges": edges}
 
+    def _repr_html_(self) -> str:
+        """The picture that a notebook shows."""
+        from codomyrmex.logistics.orchestration.project.html_views import graph_html
+
+        return graph_html(self._compiled())
+
     def _compiled(self) -> Graph:
         """The columns of what is known; edges to unknown tasks are left out and noted as faults."""
         if self._index is not None:

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from codomyrmex.exceptions import Fault
+from codomyrmex.logistics.orchestration.project.workflow_kinds import COMPENSATION, STEP_LISTS, WAITING_KINDS
 from codomyrmex.logistics.orchestration.project.workflow_parameters import PARAMETER_TYPES, describe
 from codomyrmex.logistics.orchestration.project.workflow_words import (
     LATER_RESOURCES,
     LATER_RETRY_KEYS,
     LATER_STEP_KEYS,
     LATER_WORKFLOW_KEYS,
-    RETRY_WORDS,
+    PART_WORDS,
     STEP_WORDS,
     VALUE_WORDS,
     WORKFLOW_WORDS,
@@ -26,11 +27,13 @@ from codomyrmex.logistics.orchestration.project.workflow_words import (
 Path = tuple[str | int, ...]
 Placed = tuple[Path, Fault]
 
-STEP_KINDS = ("run", "call", "module")
+STEP_KINDS = ("run", "call", "module", *WAITING_KINDS)
 
-_TEXT_KEYS = frozenset({"description", "working_dir", "python", "module", "action"})
+_TEXT_KEYS = frozenset(
+    {"description", "working_dir", "python", "module", "action", "message", "signal", "key", "workflow"}
+)
 _PLAIN_NUMBER = re.compile(r"[-+]?[\d_]+(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
-_TAKES_REFERENCES = "`with`, `run`, `foreach`, `env`, `working_dir` and `outputs`"
+_TAKES_REFERENCES = "`with`, `run`, `foreach`, `env`, `working_dir`, `sleep`, `labels` and `outputs`"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -53,12 +56,15 @@ def path_text(path: Path, tree: Any = None) -> str:
             text += f"[{part}]"
             here = here[part] if isinstance(here, list) and 0 <= part < len(here) else None
             name = here.get("name") if isinstance(here, dict) else None
-            if text.startswith("steps[") and "." not in text and isinstance(name, str):
+            if "." not in text and text.startswith(_LISTS) and isinstance(name, str):
                 text += f" {name[:80]!r}"
         else:
             text += f".{part[:80]}" if text else part[:80]
             here = here.get(part) if isinstance(here, dict) else None
     return text if shown is path else f"{text}..."
+
+
+_LISTS = tuple(f"{name}[" for name in STEP_LISTS)
 
 
 def explain(
@@ -78,6 +84,8 @@ def explain(
         known = tuple(rule["properties"])
         unknown = error.kind.unexpected[:limit]
         return [((*path, key), _unknown_key(path, key, known, tree)) for key in unknown]
+    if keyword == "falseSchema":
+        return [(path, _unknown_key(path[:-1], str(path[-1]), (), tree))]
     if keyword == "required":
         missing = _missing_key(path, error.kind.property, value, tree)
         return [] if missing is None else [(path, missing)]
@@ -85,10 +93,6 @@ def explain(
         return [(path, _wrong_word(path, value, tuple(map(str, error.kind.options)), tree))]
     if keyword == "propertyNames":
         return [_wrong_key_name(path, str(error.kind.error.instance), rule, tree)]
-    if keyword == "maxItems" and rule.get("maxItems") == 0:
-        return [
-            (path, fault(path, tree, f"`{path[-1]}` is not supported by this version", code="unsupported"))
-        ]
     return [(path, _wrong_value(path, value, keyword, rule, tree))]
 
 
@@ -130,7 +134,11 @@ def _unknown_key(path: Path, key: str, known: tuple[str, ...], tree: Any) -> Fau
 
 
 def _is_step(path: Path) -> bool:
-    return len(path) == 2 and path[0] == "steps"
+    return (len(path) == 2 and path[0] in STEP_LISTS) or _is_compensation(path)
+
+
+def _is_compensation(path: Path) -> bool:
+    return len(path) == 3 and path[2] == COMPENSATION
 
 
 def _later_keys(path: Path) -> frozenset[str]:
@@ -147,14 +155,19 @@ def _words_for(path: Path) -> Mapping[str, str]:
         return WORKFLOW_WORDS
     if _is_step(path):
         return STEP_WORDS
-    return RETRY_WORDS if path[-1] == "retry" else {}
+    return PART_WORDS.get(str(path[-1]), {})
 
 
 _STEP_ONLY = frozenset(
-    {"run", "call", "module", "action", "with", "needs", "dependencies", "run_if", "foreach"}
+    [
+        *("run", "call", "module", "action", "with", "needs", "dependencies", "run_if", "foreach"),
+        *("approval", "wait_for", "sleep", "cache", "compensate", "on_item_failure"),
+    ]
 )
 _DEFAULTS = frozenset({"retry", "isolation", "resources"})
-_WORKFLOW_ONLY = frozenset({"steps", "fail_fast", "outputs", "defaults", "labels", "version"})
+_WORKFLOW_ONLY = frozenset(
+    ["steps", "fail_fast", "outputs", "defaults", "labels", "version", "on_failure", "finally", "concurrency"]
+)
 
 
 def _belongs_elsewhere(path: Path, key: str) -> str | None:
@@ -162,16 +175,40 @@ def _belongs_elsewhere(path: Path, key: str) -> str | None:
         return f"it is a key of steps; for all of them write `defaults: {{{key}: ...}}`"
     if path in ((), ("defaults",)) and key in _STEP_ONLY:
         return "it is a key of a step: put it into an item of `steps`"
-    if path and path[0] == "steps" and len(path) == 2 and key in _WORKFLOW_ONLY:
+    if not _is_step(path):
+        return None
+    if _is_compensation(path):
+        return _not_in_compensation(key)
+    if key == COMPENSATION:
+        return f"a step of `{path[0]}` is the clean-up itself; only `steps` are compensated"
+    if key in _WORKFLOW_ONLY:
         return "it is a key of the workflow: put it beside `steps`"
-    if path and path[0] == "steps" and len(path) == 2 and key in ("delay", "delay_s", "backoff", "jitter"):
+    if key in ("delay", "delay_s", "backoff", "jitter"):
         return f"it goes into retry: `retry: {{max_attempts: 3, {key}: ...}}`"
+    return None
+
+
+def _not_in_compensation(key: str) -> str | None:
+    if key in WAITING_KINDS:
+        return "a compensation calls an action: `run`, `call`, or `module` and `action`"
+    if key in _STEP_ONLY or key in (
+        "name",
+        "required",
+        "trigger_rule",
+        "max_parallel",
+        "effects",
+        "priority",
+    ):
+        return "a compensation runs once for each result of its step, newest first: take the key out"
     return None
 
 
 _MISSING_ADVICE: Mapping[str, str] = {
     "steps": "write at least one: `steps:` and below it `  - {name: hello, run: [echo, hello]}`",
     "max_attempts": "write how often to try in all: `max_attempts: 3`",
+    "message": "write what is asked: `approval: {message: Deploy?}`",
+    "signal": "write the name of the signal: `wait_for: {signal: ready}`",
+    "key": "write what may not go on at once: `concurrency: {key: deploy}`",
 }
 
 
@@ -271,11 +308,17 @@ def _advice_on_declaration(name: str, value: Any) -> str:
 
 
 def _advice_on_text(key: str, value: str, wanted: set[str]) -> str | None:
+    if key == "workflow" and "${" in value:
+        return "which workflow runs is fixed when the file is written; choose between two steps with `run_if`"
+    if key == "workflow" and value.strip().endswith((".yaml", ".yml", ".json", ".toml")):
+        return f"write `workflow: ./{value.strip().lstrip('/')}`"
     if "${" in value and "string" not in wanted:
         return f"references are filled in only in {_TAKES_REFERENCES}"
     text = value.strip()
     if wanted & {"number", "integer"}:
-        if key in ("timeout_s", "delay_s", "max_delay_s") and re.fullmatch(r"[\d.]+ ?(ms|s|m|h|d)", text):
+        if key in ("timeout_s", "delay_s", "max_delay_s", "ttl_s") and re.fullmatch(
+            r"[\d.]+ ?(ms|s|m|h|d)", text
+        ):
             return f"with a unit it is `{key.removesuffix('_s')}: {text.replace(' ', '')}`"
         if key == "cpu" and re.fullmatch(r"\d+m", text):
             return f"write it in CPUs: {int(text[:-1]) / 1000:g}"
@@ -284,7 +327,7 @@ def _advice_on_text(key: str, value: str, wanted: set[str]) -> str | None:
             return f"write the number plainly, without quotes: {key}: {number:.15g}"
     if wanted == {"boolean"} and text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false"):
         return f"write {key}: {'true' if text.lower() in ('yes', 'on', 'y', 'true') else 'false'}"
-    if key in ("timeout", "delay", "max_delay"):
+    if key in ("timeout", "delay", "max_delay", "ttl", "sleep"):
         return _duration_advice(key, text)
     if key == "memory":
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT])[iI]?[bB]?", text)
@@ -315,8 +358,8 @@ def _advice_on_mapping(key: str, value: Mapping[str, Any], wanted: set[str]) -> 
     if key == "steps" and "array" in wanted:
         first = next(iter(value), "build")
         return f"give each item a dash and a name: `- name: {first}`"
-    if key == "foreach":
-        return "a grid of values is not supported by this version: give a list, or a reference to one"
+    if key in STEP_LISTS and "array" in wanted:
+        return "give each step a dash: `- name: ...`"
     if wanted & {"string", "number"} and len(value) == 1:
         inner = next(iter(value))
         if value[inner] is None:

@@ -47,6 +47,7 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "retry": ("max_retries",),
     "delay_s": ("delay",),
     "max_delay_s": ("max_delay",),
+    "ttl_s": ("ttl",),
 }
 
 
@@ -201,7 +202,7 @@ def written_path(path: Path, tree: Any) -> Path:
             key = "run"
         written.append(key)
         here = _inside(here, key)
-        if here is None or key == "run":
+        if not isinstance(here, (dict, list)) or key == "run":
             break
     return tuple(written)
 

@@ -8,54 +8,65 @@ in-memory engine of its own, which `close` ends.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from codomyrmex.exceptions import Fault, ValidationError, WorkflowNotFound
-from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
-from codomyrmex.logistics.orchestration.project.actions.places import roots
+from codomyrmex.exceptions import Fault, SettingsError, ValidationError, WorkflowNotFound
 from codomyrmex.logistics.orchestration.project.definition_finder import DefinitionFinder
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost
-from codomyrmex.logistics.orchestration.project.run_reader import RunReader
-from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
+from codomyrmex.logistics.orchestration.project.run_reuse import start_ready
+from codomyrmex.logistics.orchestration.project.run_selection import Part
+from codomyrmex.logistics.orchestration.project.run_starter import RunStarter
+from codomyrmex.logistics.orchestration.project.states import WorkflowStatus
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
 from codomyrmex.logistics.orchestration.project.workflow_dag import WorkflowDAG
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
-from codomyrmex.logistics.orchestration.project.workflow_preparation import (
-    Definition,
-    check,
-    prepare,
-    refuse_impossible,
-)
+from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition, check
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 
 WorkflowLike = str | os.PathLike[str] | Workflow | Mapping[str, Any] | Definition
-_ID_LETTERS = "bcdfghjkmnpqrstvwxz23456789"
-ID_LENGTH = 10
+
+SUMMED_AT_MOST = 100
 
 
 class WorkflowManager:
-    """See the module. `config_dir` is a further folder in which definitions are looked for."""
+    """See the module. `config_dir` is a further folder in which definitions are looked for.
+
+    Alone it has an engine of its own, in memory or on the folder `state`; or it works on `engine`.
+    """
 
     def __init__(
         self,
         config_dir: str | os.PathLike[str] | None = None,
         *,
+        engine: OrchestrationEngine | None = None,
+        state: str | os.PathLike[str] | None = None,
         host: EngineHost | None = None,
         root: Path | None = None,
         paths: Sequence[str] = (),
         modules: Sequence[str] = (),
     ) -> None:
-        self.root = root or (host.root if host is not None else Path.cwd())
+        if engine is not None:
+            if state is not None:
+                raise SettingsError("give an engine or a state, not both: an engine has its own state")
+            ours: WorkflowManager = engine.workflows
+            host, root = ours.host, root or ours.root
         self._owns_host = host is None
-        self.host = host or EngineHost.open(None, root=self.root)
-        self.reader = RunReader(self.host.database, self.host.state_dir, own_epoch=self.host.epoch)
+        if host is None:
+            self.starter = RunStarter.open(state, root=root, modules=modules)
+        else:
+            self.starter = RunStarter(host, root=root or host.root, modules=modules)
+        self.host: EngineHost = self.starter.host
+        self.root: Path = self.starter.root
+        self.reader = self.starter.reader
         folders = [*paths, os.fspath(config_dir)] if config_dir is not None else list(paths)
         self.finder = DefinitionFinder(self.root, folders)
-        self._modules = tuple(modules)
         self._created: dict[str, Workflow] = {}
+        self.starter.find_child = self._find_child
 
     def __enter__(self) -> WorkflowManager:
         return self
@@ -82,9 +93,11 @@ class WorkflowManager:
 
         Returns True; raises `ValidationError` with every fault. An existing one of that name is replaced.
         """
+        from codomyrmex.logistics.orchestration.project.task import create_workflow_steps
+
         workflow = Workflow(name, description=description, parameters=parameters)
-        for step in steps:
-            workflow.add(step if isinstance(step, WorkflowStep) else WorkflowStep(**step))
+        for step in create_workflow_steps(steps):
+            workflow.add(step)
         faults = self.validate_workflow(workflow)
         if faults:
             raise ValidationError(faults, subject=f"workflow {name!r}")
@@ -129,11 +142,18 @@ class WorkflowManager:
         file = path if path.is_file() else self.root / (loaded.file or "")
         return Definition(document=loaded.document, loaded=loaded, file=file.resolve())
 
+    def _find_child(self, name: str, parent: Definition) -> Definition:
+        """The definition that a step of `parent` means: made in Python beside it, a file near it, or by name."""
+        if name in parent.children:
+            return Definition.of_workflow(parent.children[name])
+        folder = parent.file.parent if parent.file is not None else self.root
+        return self.definition(name, caller_dir=folder)
+
     def validate_workflow(self, what: WorkflowLike) -> list[Fault]:
         """Everything that is wrong with a workflow; an empty list when nothing is."""
         try:
             definition = self.definition(what)
-            _compiled, found = check(definition, self._catalogue(definition))
+            _compiled, found = check(definition, self.starter.catalogue(definition))
         except ValidationError as error:
             return list(error.faults)
         return list(definition.refuse(found).faults) if found else []
@@ -144,70 +164,91 @@ class WorkflowManager:
         self,
         what: WorkflowLike,
         /,
+        session_id: str | Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         *,
         caller_dir: Path | None = None,
         max_parallel: int | None = None,
+        part: Part | None = None,
+        force: bool = False,
         **more: Any,
     ) -> WorkflowExecution:
-        """Starts a run and returns at once. Raises `ValidationError`, `WorkflowNotFound`, `ResourceRefused`."""
+        """Starts a run and returns at once; `more` are parameters too.
+
+        `part` names the steps that are to run, the others give their latest results; `force` looks for no
+        cached ones.
+
+        Raises `ValidationError`, `WorkflowNotFound`, `ResourceRefused`. A mapping in the place of the session
+        is taken for the parameters.
+        """
+        if isinstance(session_id, Mapping):
+            parameters, session_id = {**session_id, **(parameters or {})}, None
+        refuse_session(session_id)
         definition = self.definition(what, caller_dir=caller_dir)
-        caller = caller_dir or Path.cwd()
-        prepared = prepare(
-            definition,
-            {**(parameters or {}), **more},
-            root=self.root,
-            caller_dir=caller,
-            catalogue=self._catalogue(definition),
+        ready = self.starter.ready(
+            definition, {**(parameters or {}), **more}, caller_dir=caller_dir, max_parallel=max_parallel
         )
-        refuse_impossible(
-            prepared.workflow, cpu_milli=self.host.cpu_milli, memory_bytes=machine_memory_bytes()
-        )
-        options = RunOptions(
-            root=str(self.root),
-            roots=roots(self.root, definition.file),
-            file=str(definition.file) if definition.file is not None else None,
-            max_parallel=max_parallel,
-            in_engine=prepared.workflow.document.get("isolation") == "thread",
-            environment=dict(os.environ),
-        )
-        run = RunState(
-            number=0,
-            id=new_id(),
-            workflow=prepared.workflow,
-            parameters=prepared.parameters,
-            options=options,
-        )
-        return self.execution(self.host.start(run, prepared.document))
+        live = start_ready(self.host, ready.run, ready.document, part=part or Part(), force=force)
+        return self.execution(live)
 
     def execute_workflow(
         self,
         what: WorkflowLike,
         /,
+        session_id: str | Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         *,
         timeout_s: float | None = None,
         **more: Any,
     ) -> WorkflowExecution:
-        """Runs to the end; returns also when the work failed or was refused at the door of an unknown name.
+        """Runs to the end, and returns also when the work failed; otherwise as `start_workflow`.
 
         With `timeout_s` it returns the execution as it stands then; the run goes on.
         """
-        execution = self.start_workflow(what, parameters, **more)
+        execution = self.start_workflow(what, session_id, parameters, **more)
         execution.wait(timeout_s)
         return execution
 
+    def execute_parallel_workflow(self, workflow: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs `{tasks, dependencies, max_parallel, timeout}` as one run of this engine, and waits.
+
+        Returns `{status, total_tasks, completed_tasks, failed_tasks, task_results}`, where the status is
+        `completed`, `partial_failure` or `failed` (nothing completed). Tasks are those of `ParallelExecutor`.
+        """
+        from codomyrmex.logistics.orchestration.project.parallel_executor import execute_parallel
+
+        return execute_parallel(self.starter, workflow)
+
     def execution(self, live: LiveRun) -> WorkflowExecution:
         """The execution of a run that is live here."""
-        return WorkflowExecution(
-            self.reader, live.state.id, wait=lambda timeout_s: self.host.orchestrator.wait(live, timeout_s)
-        )
+        return self.starter.execution(live)
 
     def get_execution_status(self, execution_id: str) -> WorkflowExecution:
         """The execution of an id, a unique prefix, a workflow's latest run or `@last`."""
         run_id = self.reader.find(execution_id)
         live = self.host.orchestrator.find(run_id)
         return self.execution(live) if live is not None else WorkflowExecution(self.reader, run_id)
+
+    def get_performance_summary(self) -> dict[str, Any]:
+        """How many runs this state has by status, the share that succeeded, and seconds of the latest ones.
+
+        `success_rate` is of the runs that have ended; `average_duration` and `slowest` are of the latest
+        `SUMMED_AT_MOST` runs that have.
+        """
+        counts = {status.value: self.reader.runs(1, status=status.value)[2] for status in WorkflowStatus}
+        ended = sum(counts[status.value] for status in WorkflowStatus if status.terminal)
+        latest = [view for view in self.reader.runs(SUMMED_AT_MOST)[0] if view.duration_s is not None]
+        durations = [view.duration_s or 0.0 for view in latest]
+        slowest = max(latest, key=lambda view: view.duration_s or 0.0, default=None)
+        return {
+            "total_executions": sum(counts.values()),
+            **counts,
+            "success_rate": counts["completed"] / ended if ended else None,
+            "average_duration": sum(durations) / len(durations) if durations else None,
+            "slowest": {"execution_id": slowest.execution_id, "workflow": slowest.workflow}
+            if slowest
+            else None,
+        }
 
     # -- graphs ----------------------------------------------------------------------------------
 
@@ -223,22 +264,10 @@ class WorkflowManager:
         """The levels of `tasks`: everything in one may run at the same time."""
         return WorkflowDAG(tasks).get_execution_order()
 
-    # -- inside ----------------------------------------------------------------------------------
 
-    def _catalogue(self, definition: Definition) -> ActionCatalogue:
-        return ActionCatalogue(
-            self.root,
-            file=definition.file,
-            modules=self._modules,
-            describe=lambda pairs: self.host.describe(pairs, roots(self.root, definition.file)),
-        )
-
-
-def machine_memory_bytes() -> int:
-    """The physical memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def new_id() -> str:
-    """A run's id: ten letters and digits that cannot be misread, 47 bits of chance."""
-    return "".join(secrets.choice(_ID_LETTERS) for _ in range(ID_LENGTH))
+def refuse_session(session_id: str | None) -> None:
+    """Raises `ValidationError` for a session: there are none yet."""
+    if session_id is not None:
+        message = "sessions are not there yet"
+        fault = Fault(message=message, path="session_id", got=repr(session_id), advice="leave session_id out")
+        raise ValidationError([fault], subject="the call")

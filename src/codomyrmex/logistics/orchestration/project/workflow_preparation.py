@@ -13,15 +13,16 @@ from typing import Any
 
 from codomyrmex.exceptions import Fault, ResourceRefused, ValidationError
 from codomyrmex.logistics.orchestration.project.action_declarations import with_declarations
+from codomyrmex.logistics.orchestration.project.actions.action_steps import action_steps
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.compiled_workflow import (
     CompiledWorkflow,
     CompileFaults,
-    compile_workflow,
 )
 from codomyrmex.logistics.orchestration.project.function_check import check_functions
 from codomyrmex.logistics.orchestration.project.values import to_tagged
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, step_options
+from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
 from codomyrmex.logistics.orchestration.project.workflow_faults import Path as DocumentPath
 from codomyrmex.logistics.orchestration.project.workflow_faults import path_text
 from codomyrmex.logistics.orchestration.project.workflow_file import LoadedDocument
@@ -38,11 +39,14 @@ class Definition:
     loaded: LoadedDocument | None = None
     file: Path | None = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    children: Mapping[str, Workflow] = field(default_factory=dict)
+    """Workflows made in Python that its steps start, by name."""
 
     @classmethod
     def of_workflow(cls, workflow: Workflow) -> Definition:
         """The definition of a workflow made in Python."""
-        return cls(document=workflow.to_document(), functions=workflow.functions)
+        document = workflow.to_document()
+        return cls(document=document, functions=workflow.functions, children=workflow.children)
 
     @property
     def subject(self) -> str:
@@ -66,9 +70,14 @@ class Prepared:
     """What a run begins with; `parameters` are tagged."""
 
     workflow: CompiledWorkflow
-    document: Mapping[str, Any]
+    definition: Definition
     parameters: dict[str, Any]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The definition as it is stored."""
+        return self.definition.document
 
 
 def prepare(
@@ -89,7 +98,7 @@ def prepare(
         raise definition.refuse(found, faults)
     return Prepared(
         workflow=compiled,
-        document=definition.document,
+        definition=definition,
         parameters={name: to_tagged(value) for name, value in bound.items()},
         warnings=tuple(catalogue.warnings),
     )
@@ -105,12 +114,16 @@ def check(
         compiled = compile_workflow(definition.document, functions=definition.functions)
     except CompileFaults as faults:
         found += faults.found
-    steps = definition.document.get("steps", ())
     known = set(definition.functions)
-    if len(known) < len(steps):
+    if any(name not in known for name, _step, _place in action_steps(definition.document)):
         found += catalogue.check(definition.document, skip=known)
     if known:
-        found += check_functions(definition.document, definition.functions, options=step_options())
+        found += check_functions(
+            definition.document,
+            definition.functions,
+            options=step_options(),
+            warn=catalogue.warn_of_result,
+        )
     found.sort(key=lambda placed: [(isinstance(part, str), part) for part in placed[0]])
     return compiled, found
 

@@ -8,26 +8,45 @@ understands (one of `run` and `call`, no name twice), is checked by `workflow_ch
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
-from codomyrmex.logistics.orchestration.project.amounts import (
-    DURATION_PATTERN,
-    MAX_DURATION_S,
-    MAX_SIZE_BYTES,
-    SIZE_PATTERN,
+from codomyrmex.logistics.orchestration.project.amounts import MAX_SIZE_BYTES, SIZE_PATTERN
+from codomyrmex.logistics.orchestration.project.schema_rules import (
+    ENV_PATTERN,
+    NAME_PATTERN,
+    Schema,
+    choice_rule,
+    count_rule,
+    duration_rule,
+    given_rule,
+    mapping_rule,
+    name_rule,
+    pause_rule,
+    pause_s_rule,
+    seconds_rule,
+    switch_rule,
+    text_rule,
+    tries_rule,
+)
+from codomyrmex.logistics.orchestration.project.workflow_kind_schema import (
+    cache_rule,
+    concurrency_rule,
+    foreach_rule,
+    kind_rules,
+)
+from codomyrmex.logistics.orchestration.project.workflow_kinds import (
+    COMPENSATION,
+    COMPENSATION_KEYS,
+    ITEM_FAILURES,
+    WAITING_KINDS,
 )
 from codomyrmex.logistics.orchestration.project.workflow_parameters import PARAMETER_TYPES
 
-NAME_PATTERN = "^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
-ENV_PATTERN = "^[A-Za-z_][A-Za-z0-9_]*$"
 MAX_STEPS = 200_000
 
 TRIGGER_RULES = ("all_success", "all_done", "one_success", "one_failed", "none_failed")
 PRIORITIES = ("low", "normal", "high", "critical")
 ISOLATIONS = ("process", "thread", "async")
 EFFECTS = ("pure", "idempotent", "unsafe")
-
-Schema = dict[str, Any]
 
 
 @cache
@@ -36,15 +55,17 @@ def schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Codomyrmex workflow",
-        **_mapping(
+        **mapping_rule(
             _workflow_keys(), "a workflow is a mapping with `name` and `steps`", required=("name", "steps")
         ),
         "$defs": {
-            "step": _step(),
-            "defaults": _mapping(
+            "step": _step(_step_keys() | {COMPENSATION: {"$ref": "#/$defs/compensation"}}),
+            "handler": {"$ref": "#/$defs/step", "properties": {COMPENSATION: False}},
+            "compensation": _compensation(),
+            "defaults": mapping_rule(
                 _shared_keys(), "defaults are a mapping of retry, isolation, timeout and resources"
             ),
-            "declaration": _mapping(
+            "declaration": mapping_rule(
                 _declaration_keys(), "a parameter is a mapping like {type: integer, default: 3}"
             ),
             "retry": _retry(),
@@ -71,15 +92,16 @@ def _workflow_keys() -> Schema:
             "description": "The version of this format.",
             "errorMessage": "this version reads format 1",
         },
-        "name": _name("The name of the workflow: runs are listed and found under it."),
+        "name": name_rule("The name of the workflow: runs are listed and found under it."),
         "version": {
             "type": ["string", "number"],
             "description": "Yours; it is kept with each run.",
             "errorMessage": "a version is text",
         },
-        "description": _text("What the workflow is for."),
+        "description": text_rule("What the workflow is for."),
         "labels": {
             "type": "object",
+            "description": "Yours, to find runs by; ${parameters.NAME} is filled in.",
             "additionalProperties": {
                 "type": ["string", "number", "boolean"],
                 "errorMessage": "a label is text",
@@ -89,7 +111,7 @@ def _workflow_keys() -> Schema:
         "parameters": {
             "type": "object",
             "description": "What a run can be given: `-p name=value`.",
-            "propertyNames": _name("The name of a parameter."),
+            "propertyNames": name_rule("The name of a parameter."),
             "additionalProperties": {"$ref": "#/$defs/declaration"},
             "errorMessage": "parameters are a mapping like {shards: {type: integer, default: 3}}",
         },
@@ -107,34 +129,64 @@ def _workflow_keys() -> Schema:
             "errorMessage": 'outputs are a mapping like {report: "${steps.report.output}"}',
         },
         "env": {"$ref": "#/$defs/environment"},
-        "working_dir": _text("The folder steps start in, relative to the root."),
-        "python": _text("The interpreter of Python steps."),
-        "max_parallel": _count("How many tasks of a run may run at once."),
-        "fail_fast": _switch("Stop at the first failure of a required step."),
+        "working_dir": text_rule("The folder steps start in, relative to the root."),
+        "python": text_rule("The interpreter of Python steps."),
+        "max_parallel": count_rule("How many tasks of a run may run at once."),
+        "fail_fast": switch_rule("Stop at the first failure of a required step."),
         "defaults": {"$ref": "#/$defs/defaults"},
-        "on_failure": _only_empty(),
-        "finally": _only_empty(),
+        "timeout": duration_rule(
+            "How long a run may take; what is open then is cancelled, and the run fails."
+        ),
+        "timeout_s": seconds_rule("How long a run may take, in seconds.", "timeout"),
+        "concurrency": concurrency_rule(),
+        "on_failure": _handlers("Steps that run when the run has failed."),
+        "finally": _handlers(
+            "Steps that run at the end of every run, whether it completed, failed or was cancelled."
+        ),
     }
 
 
-def _step() -> Schema:
-    step = _mapping(_step_keys(), "a step is a mapping with `name` and one of `run`, `call`, `module`")
-    return step | {
-        "required": ["name"],
-        "oneOf": [{"required": ["run"]}, {"required": ["call"]}, {"required": ["module", "action"]}],
+def _handlers(description: str) -> Schema:
+    return {
+        "type": "array",
+        "maxItems": MAX_STEPS,
+        "items": {"$ref": "#/$defs/handler"},
+        "description": description,
+        "errorMessage": "handlers are a list of steps",
     }
+
+
+_ACTIONS: tuple[tuple[str, ...], ...] = (("run",), ("call",), ("module", "action"))
+
+
+def _step(keys: Schema) -> Schema:
+    message = "a step is a mapping with `name` and one of `run`, `call`, `module`, or a kind that waits"
+    kinds = (*_ACTIONS, *((kind,) for kind in WAITING_KINDS))
+    return mapping_rule(keys, message, required=("name",)) | _one_of(kinds)
+
+
+def _compensation() -> Schema:
+    keys: Schema = {
+        key: {"$ref": f"#/$defs/step/properties/{key}"} for key in _step_keys() if key in COMPENSATION_KEYS
+    }
+    message = "compensate is what undoes the step: a mapping with one of `run`, `call`, `module`"
+    return mapping_rule(keys, message) | _one_of(_ACTIONS)
+
+
+def _one_of(kinds: tuple[tuple[str, ...], ...]) -> Schema:
+    return {"oneOf": [{"required": list(keys)} for keys in kinds]}
 
 
 def _step_keys() -> Schema:
     names = {
         "type": ["array", "string"],
         "pattern": NAME_PATTERN,
-        "items": _name("The name of a step."),
+        "items": name_rule("The name of a step."),
         "errorMessage": _NEEDS,
     }
     return {
-        "name": _name("The name of the step; others refer to it as ${steps.NAME.output}."),
-        "description": _text("What the step is for."),
+        "name": name_rule("The name of the step; others refer to it as ${steps.NAME.output}."),
+        "description": text_rule("What the step is for."),
         "run": {
             "type": ["string", "array"],
             "minLength": 1,
@@ -148,12 +200,12 @@ def _step_keys() -> Schema:
             "description": "A Python function, `package.module:function` or `./file.py:function`.",
             "errorMessage": "call is a function like mypkg.io:list_files or ./steps.py:list_files",
         },
-        "module": _text(
+        "module": text_rule(
             "The module of the action: `package.module`, `./file.py`, or shell, http, python, files."
         ),
-        "action": _text("The function in the module."),
-        "with": _parameters(),
-        "parameters": _parameters(),
+        "action": text_rule("The function in the module."),
+        "with": given_rule(),
+        "parameters": given_rule(),
         "needs": names | {"description": "Steps that must be done before; references add theirs."},
         "dependencies": names | {"description": "The same as needs."},
         "run_if": {
@@ -161,21 +213,24 @@ def _step_keys() -> Schema:
             "description": "A condition, checked when the step could start; false skips it.",
             "errorMessage": 'run_if is a condition like "len(steps.parse.output) > 0"',
         },
-        "foreach": {
-            "type": ["string", "array"],
-            "description": "Run once for each item: a reference to a list, or a list. The item is ${item}.",
-            "errorMessage": 'foreach is a reference like "${steps.files.output}", or a list',
-        },
-        "trigger_rule": _choice(TRIGGER_RULES, "a trigger rule", "What must be true of the steps before."),
-        "priority": _choice(PRIORITIES, "a priority", "Which of the ready steps goes first."),
-        "required": _switch("Whether a failure of the step fails the run."),
-        "max_parallel": _count("How many items of a foreach may run at once."),
+        "foreach": foreach_rule(),
+        "on_item_failure": choice_rule(
+            ITEM_FAILURES, "a policy", "What a failed item of a foreach does to the others and to the step."
+        ),
+        "trigger_rule": choice_rule(
+            TRIGGER_RULES, "a trigger rule", "What must be true of the steps before."
+        ),
+        "priority": choice_rule(PRIORITIES, "a priority", "Which of the ready steps goes first."),
+        "required": switch_rule("Whether a failure of the step fails the run."),
+        "max_parallel": count_rule("How many items of a foreach may run at once."),
         "env": {"$ref": "#/$defs/environment"},
-        "working_dir": _text("The folder the step starts in, relative to the root."),
-        "python": _text("The interpreter of the step."),
-        "effects": _choice(EFFECTS, "an effect", "Whether the step may simply run again after a crash."),
-        "max_retries": _tries("The same as retry with a number (old files)."),
-        "retry_count": _tries("Read and not used (old files)."),
+        "working_dir": text_rule("The folder the step starts in, relative to the root."),
+        "python": text_rule("The interpreter of the step."),
+        "effects": choice_rule(EFFECTS, "an effect", "Whether the step may simply run again after a crash."),
+        "cache": cache_rule(),
+        **kind_rules(),
+        "max_retries": tries_rule("The same as retry with a number (old files)."),
+        "retry_count": tries_rule("Read and not used (old files)."),
         **_shared_keys(),
     }
 
@@ -183,10 +238,10 @@ def _step_keys() -> Schema:
 def _shared_keys() -> Schema:
     """Keys that `defaults:` may have as well as a step."""
     return {
-        "timeout": _duration("How long one attempt may take."),
-        "timeout_s": _seconds("How long one attempt may take, in seconds.", "timeout"),
+        "timeout": duration_rule("How long one attempt may take."),
+        "timeout_s": seconds_rule("How long one attempt may take, in seconds.", "timeout"),
         "retry": {"$ref": "#/$defs/retry"},
-        "isolation": _choice(ISOLATIONS, "an isolation", "Where the step runs."),
+        "isolation": choice_rule(ISOLATIONS, "an isolation", "Where the step runs."),
         "resources": {
             "type": "object",
             "description": "What an attempt holds while it runs; a step that says nothing holds one CPU.",
@@ -230,8 +285,8 @@ def _retry() -> Schema:
             "description": "How often the step is tried in all.",
             "errorMessage": "max_attempts is a whole number from 1 to 1000, the first try counted",
         },
-        "delay": _pause("The wait before the second try."),
-        "delay_s": _pause_s("The wait before the second try, in seconds.", "delay"),
+        "delay": pause_rule("The wait before the second try."),
+        "delay_s": pause_s_rule("The wait before the second try, in seconds.", "delay"),
         "backoff": {
             "type": "number",
             "minimum": 1,
@@ -239,9 +294,9 @@ def _retry() -> Schema:
             "description": "What each wait is multiplied by for the next.",
             "errorMessage": "backoff is a number from 1 (always the same wait) to 100",
         },
-        "max_delay": _pause("The longest wait."),
-        "max_delay_s": _pause_s("The longest wait, in seconds.", "max_delay"),
-        "jitter": _switch("Spread the waits so that many tries do not come at once."),
+        "max_delay": pause_rule("The longest wait."),
+        "max_delay_s": pause_s_rule("The longest wait, in seconds.", "max_delay"),
+        "jitter": switch_rule("Spread the waits so that many tries do not come at once."),
         "on": kinds
         | {
             "description": "Retry only these: exceptions, and timeout, crashed, out_of_memory, lost.",
@@ -251,7 +306,7 @@ def _retry() -> Schema:
         | {"description": "Never retry these.", "errorMessage": "never is a list like [ValueError]"},
     }
     message = "retry is a number of further tries, or a mapping like {max_attempts: 3, delay: 5s}"
-    return _mapping(keys, message, required=("max_attempts",)) | {
+    return mapping_rule(keys, message, required=("max_attempts",)) | {
         "type": ["object", "integer"],
         "minimum": 0,
         "maximum": 999,
@@ -261,9 +316,9 @@ def _retry() -> Schema:
 
 def _declaration_keys() -> Schema:
     return {
-        "type": _choice(PARAMETER_TYPES, "a type", "What values the parameter takes."),
+        "type": choice_rule(PARAMETER_TYPES, "a type", "What values the parameter takes."),
         "default": {"description": "The value when none is given; without it one must be given."},
-        "description": _text("What the parameter is for."),
+        "description": text_rule("What the parameter is for."),
         "choices": {
             "type": "array",
             "minItems": 1,
@@ -274,111 +329,3 @@ def _declaration_keys() -> Schema:
 
 
 _NEEDS = "the steps needed are a list of names like [build, test]"
-
-
-def _mapping(keys: Schema, message: str, *, required: tuple[str, ...] = ()) -> Schema:
-    return {
-        "type": "object",
-        "properties": keys,
-        "required": list(required),
-        "patternProperties": {"^x-": True},
-        "additionalProperties": False,
-        "errorMessage": message,
-    }
-
-
-def _name(description: str) -> Schema:
-    return {
-        "type": "string",
-        "pattern": NAME_PATTERN,
-        "description": description,
-        "errorMessage": "a name is up to 128 letters, digits, _ . and -, and begins with a letter or _",
-    }
-
-
-def _text(description: str) -> Schema:
-    return {"type": "string", "description": description, "errorMessage": "text is needed"}
-
-
-def _switch(description: str) -> Schema:
-    return {"type": "boolean", "description": description, "errorMessage": "true or false is needed"}
-
-
-def _choice(values: tuple[str, ...], noun: str, description: str) -> Schema:
-    return {"enum": list(values), "description": description, "errorMessage": f"{noun} is one of a few words"}
-
-
-def _count(description: str) -> Schema:
-    return {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 1_000_000,
-        "description": description,
-        "errorMessage": "a whole number from 1 on is needed",
-    }
-
-
-def _tries(description: str) -> Schema:
-    return {
-        "type": "integer",
-        "minimum": 0,
-        "maximum": 999,
-        "description": description,
-        "errorMessage": "a whole number from 0 to 999 is needed",
-    }
-
-
-def _parameters() -> Schema:
-    return {
-        "type": "object",
-        "description": "What the action is given; ${...} references are filled in.",
-        "errorMessage": "the parameters of a step are a mapping of names to values",
-    }
-
-
-def _only_empty() -> Schema:
-    return {"type": "array", "maxItems": 0, "errorMessage": "this is not supported by this version"}
-
-
-def _duration(description: str) -> Schema:
-    return {
-        "type": ["string", "number"],
-        "exclusiveMinimum": 0,
-        "maximum": MAX_DURATION_S,
-        "minLength": 1,
-        "pattern": DURATION_PATTERN,
-        "description": description,
-        "errorMessage": "a duration above 0 is needed, like 90s, 10m or 1h30m",
-    }
-
-
-def _pause(description: str) -> Schema:
-    return {
-        "type": ["string", "number"],
-        "minimum": 0,
-        "maximum": MAX_DURATION_S,
-        "minLength": 1,
-        "pattern": DURATION_PATTERN,
-        "description": description,
-        "errorMessage": "a duration is needed, like 500ms, 5s or 1m",
-    }
-
-
-def _seconds(description: str, short: str) -> Schema:
-    return {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "maximum": MAX_DURATION_S,
-        "description": description,
-        "errorMessage": f"{short}_s is a number of seconds above 0",
-    }
-
-
-def _pause_s(description: str, short: str) -> Schema:
-    return {
-        "type": "number",
-        "minimum": 0,
-        "maximum": MAX_DURATION_S,
-        "description": description,
-        "errorMessage": f"{short}_s is a number of seconds",
-    }

@@ -24,6 +24,13 @@ STEP_WORDS = _by_word(
         "foreach": "for_each loop matrix with_items over",
         "retry": "retries attempts max_attempts",
         "timeout": "timeout-minutes time_limit",
+        "workflow": "subworkflow sub_workflow child child_workflow",
+        "approval": "approve manual confirm",
+        "wait_for": "signal event wait wait_for_signal",
+        "sleep": "pause wait_s",
+        "compensate": "undo rollback revert compensation",
+        "cache": "memoize cached caching",
+        "on_item_failure": "on_item_error",
         "timeout_s": "timeout_seconds timeout_sec",
         "working_dir": "cwd workdir working_directory working-directory dir",
         "env": "environment vars variables",
@@ -43,6 +50,10 @@ WORKFLOW_WORDS = _by_word(
         "max_parallel": "parallel max_workers max_active_tasks",
         "fail_fast": "stop_on_failure failfast fail-fast",
         "defaults": "default default_args",
+        "timeout": "timeout-minutes time_limit deadline",
+        "on_failure": "on_error onfailure on_failed catch except",
+        "finally": "finally_ always cleanup on_exit teardown on_completion",
+        "concurrency": "mutex lock",
     }
 )
 RETRY_WORDS = _by_word(
@@ -54,6 +65,28 @@ RETRY_WORDS = _by_word(
         "never": "except",
     }
 )
+PART_WORDS: Mapping[str, Mapping[str, str]] = {
+    "approval": _by_word(
+        {
+            "message": "text prompt question title description",
+            "form": "schema fields input inputs",
+            "who": "users user approvers approver by reviewers",
+        }
+    ),
+    "wait_for": _by_word({"signal": "name event"}),
+    "cache": _by_word(
+        {
+            "inputs": "input paths files path",
+            "outputs": "output",
+            "ttl": "expires expires_in max_age lifetime timeout",
+            "also": "extra vars salt",
+        }
+    ),
+    "concurrency": _by_word({"key": "group name", "policy": "strategy cancel-in-progress on_conflict"}),
+    "retry": RETRY_WORDS,
+}
+"""What the keys of mappings inside a step or a workflow are called elsewhere."""
+
 VALUE_WORDS: Mapping[str, Mapping[str, str]] = {
     "type": _by_word(
         {
@@ -77,14 +110,15 @@ VALUE_WORDS: Mapping[str, Mapping[str, str]] = {
         }
     ),
     "isolation": _by_word({"process": "subprocess fork", "thread": "none", "async": "asyncio coroutine"}),
+    "on_item_failure": _by_word({"stop": "fail_fast abort", "continue": "ignore skip", "fail": "default"}),
+    "policy": _by_word(
+        {"queue": "wait block", "skip": "drop ignore", "cancel_old": "cancel replace cancel_running"}
+    ),
     "priority": _by_word({"normal": "medium default", "critical": "urgent highest", "low": "lowest"}),
 }
 
 # Keys of the format that this version does not have yet: better said than "unknown key".
-LATER_WORKFLOW_KEYS = frozenset(["concurrency", "schedules", "timeout", "timeout_s", "on_failure", "finally"])
-LATER_STEP_KINDS = frozenset(["workflow", "approval", "wait_for", "sleep"])
-LATER_STEP_KEYS = LATER_STEP_KINDS | frozenset(
-    ["cache", "compensate", "on_item_failure", "on_engine_loss", "title"]
-)
+LATER_WORKFLOW_KEYS = frozenset(["schedules"])
+LATER_STEP_KEYS = frozenset(["on_engine_loss", "title"])
 LATER_RETRY_KEYS = frozenset({"memory"})
 LATER_RESOURCES = frozenset(["gpu", "disk", "network"])

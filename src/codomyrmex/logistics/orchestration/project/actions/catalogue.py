@@ -21,13 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 from codomyrmex.exceptions import ActionNotFound, Fault
 from codomyrmex.logistics.orchestration.project.actions import places
+from codomyrmex.logistics.orchestration.project.actions.action_steps import action_steps
 from codomyrmex.logistics.orchestration.project.actions.built_in import MODULES as BUILT_IN_MODULES
 from codomyrmex.logistics.orchestration.project.actions.built_in import built_ins
 from codomyrmex.logistics.orchestration.project.actions.description import ActionDescription, Origin
 from codomyrmex.logistics.orchestration.project.actions.missing import FunctionMissing, ModuleMissing
 from codomyrmex.logistics.orchestration.project.actions.module_search import ModuleSearch, Place, bare_name
+from codomyrmex.logistics.orchestration.project.actions.named_types import Lookup
+from codomyrmex.logistics.orchestration.project.actions.outline_names import OutlineNames
 from codomyrmex.logistics.orchestration.project.actions.parameter_check import Found, ParameterCheck
+from codomyrmex.logistics.orchestration.project.actions.returned import why_not_kept
 from codomyrmex.logistics.orchestration.project.actions.signature import (
+    Imported,
     Outline,
     Signature,
     SourceUnreadable,
@@ -78,6 +83,7 @@ class ActionCatalogue:
         self._search = ModuleSearch(self.roots, modules=modules, python_path=python_path)
         self._describe = describe
         self._outlines: dict[str, tuple[tuple[int, int, int], Outline | SourceUnreadable]] = {}
+        self._codecs: bool | None = None
 
     def find(self, module: str, action: str) -> ActionDescription:
         """The action of this name; raises `ActionNotFound` (`ModuleMissing` or `FunctionMissing`)."""
@@ -109,26 +115,28 @@ class ActionCatalogue:
         """Every fault of the steps' actions and parameters, in the order of the steps, as (path, Fault).
 
         `document` is canonical (see `workflow_document`). Steps named in `skip` hold their function in memory
-        and are not looked up. The Faults have no `path` text: the caller knows how places are written.
+        and are not looked up. The Faults have no `path` text: the caller knows how places are written. What an
+        action returns by its annotation and cannot be kept is added to `warnings`.
         """
-        steps: Sequence[Mapping[str, Any]] = document["steps"]
-        pairs = {(step["module"], step["action"]) for step in steps if not skip or step["name"] not in skip}
+        steps = [each for each in action_steps(document) if each[0] not in skip]
+        pairs = {(step["module"], step["action"]) for _, step, _ in steps}
         checks: dict[Pair, ParameterCheck | tuple[str, Fault]] = {
             pair: ParameterCheck(answer) if isinstance(answer, ActionDescription) else _fault_of(answer)
             for pair, answer in self._find_all(sorted(pairs)).items()
         }
         found: Faults = []
-        for number, step in enumerate(steps):
-            if skip and step["name"] in skip:
-                continue
+        for _, step, place in steps:
             check = checks[step["module"], step["action"]]
             if isinstance(check, ParameterCheck):
-                faults = check.faults(step, number)
+                faults = check.faults(step, place)
                 if faults:
                     found += faults
             else:
                 key, fault = check
-                found.append((("steps", number, key), fault))
+                found.append(((*place, key), fault))
+        for check in checks.values():
+            if isinstance(check, ParameterCheck):
+                self.warn_of_result(check.described)
         return found
 
     # -------------------------------------------------------------------------------------------- look-ups
@@ -205,7 +213,8 @@ class ActionCatalogue:
         owner, signature = found
         if owner is outline and inside in outline.declared_names():
             target = (place.module, signature.name)
-        return _described(signature, unread, target=target, path=owner.path)
+        lookup = OutlineNames(owner, self._followed)
+        return _described(signature, unread, target=target, path=owner.path, lookup=lookup)
 
     def _follow(self, outline: Outline, action: str) -> tuple[Outline, Signature] | None:
         """The signature behind a name, through a few `from .x import y`; see `Outline.signature`."""
@@ -228,6 +237,14 @@ class ActionCatalogue:
                 return None  # a submodule, or a mistake in the project's own code: an import will tell
             action = f"{imported.name}{dot}{rest}"
         return None
+
+    def _followed(self, outline: Outline, imported: Imported) -> Outline | None:
+        """The module of the project that an import names, for the types in annotations."""
+        path = self._source_of(outline.path, imported.level, imported.module)
+        try:
+            return None if path is None else self._outline(path)
+        except SourceUnreadable:
+            return None
 
     def _source_of(self, path: str, level: int, module: str) -> str | None:
         """The file that `from <level dots><module> import` in the file `path` reads."""
@@ -269,6 +286,26 @@ class ActionCatalogue:
         chosen = "the built-in one" if place.origin is Origin.BUILT_IN else place.path or place.module
         for other in self._search.shadowed(module, place):
             self._warn(f"module {module!r} is {chosen}; {other} has the same name and is not used")
+
+    def warn_of_result(self, described: ActionDescription) -> None:
+        """Adds to `warnings` why what an action says it returns could not be kept, if it could not."""
+        reason = why_not_kept(described.returns, described.lookup, is_generator=described.is_generator)
+        if reason is None or (reason[1] and self._registers_codecs()):
+            return
+        self._warn(
+            f"{described.name} {reason[0]}; its step would fail as unserialisable "
+            "(return JSON-able values, or a file's Path, or register a codec)"
+        )
+
+    def _registers_codecs(self) -> bool:
+        """Whether the project has codecs, or packages that may: then a class of its own may well be kept."""
+        from importlib.metadata import entry_points
+
+        if self._codecs is None:
+            paths = (path for root in self.roots for path in places.python_files(root))
+            here = any(_holds(path, b"register_codec") for path in paths)
+            self._codecs = here or bool(entry_points(group="codomyrmex.codecs"))
+        return self._codecs
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -351,7 +388,7 @@ def _fault_of(problem: ActionNotFound) -> tuple[str, Fault]:
 
 
 def _described(
-    signature: Signature, base: ActionDescription, *, target: Pair, path: str
+    signature: Signature, base: ActionDescription, *, target: Pair, path: str, lookup: Lookup
 ) -> ActionDescription:
     declared = signature.declared
     return ActionDescription(
@@ -370,6 +407,9 @@ def _described(
         isolation=declared.get("isolation"),
         timeout_s=declared.get("timeout_s"),
         resources=declared.get("resources") or {},
+        returns=signature.returns,
+        is_generator=signature.is_generator,
+        lookup=lookup,
     )
 
 
@@ -382,9 +422,13 @@ def _read(path: str) -> Outline | SourceUnreadable:
 
 def _mentions_action(path: str) -> bool:
     """Whether a file can hold an `@action` of ours at all; most show without being parsed."""
+    return _holds(path, b"codomyrmex", b"action")
+
+
+def _holds(path: str, *words: bytes) -> bool:
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError:
         return False
-    return b"codomyrmex" in content and b"action" in content
+    return all(word in content for word in words)

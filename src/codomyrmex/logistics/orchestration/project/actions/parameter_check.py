@@ -17,6 +17,7 @@ from codomyrmex.logistics.orchestration.project.actions.description import (
     Origin,
     ParameterDescription,
 )
+from codomyrmex.logistics.orchestration.project.actions.named_types import Lookup
 from codomyrmex.logistics.orchestration.project.workflow_faults import nearest
 from codomyrmex.logistics.orchestration.project.workflow_parameters import describe
 
@@ -28,25 +29,24 @@ _NOTHING: Mapping[str, Any] = {}
 class ParameterCheck:
     """What the parameters of one action may be."""
 
-    __slots__ = ("_any", "_by_name", "_described", "_extra", "_judges", "_names", "_required", "_seen")
+    __slots__ = ("_any", "_by_name", "_extra", "_judges", "_names", "_required", "_seen", "described")
 
     def __init__(self, described: ActionDescription) -> None:
-        self._described = described
+        self.described = described
         self._any = described.accepts_any or not described.is_known
         self._by_name = {each.name: each for each in described.parameters}
         self._names = {each.name for each in described.parameters if not each.positional_only}
         self._required = {each.name for each in described.parameters if each.required}
         self._extra = built_in.parameter_faults if described.origin is Origin.BUILT_IN else None
-        judges = ((each.name, _judge(each)) for each in described.parameters)
+        judges = ((each.name, _judge(each, described.lookup)) for each in described.parameters)
         self._judges = {name: judge for name, judge in judges if judge is not None}
         self._seen: Mapping[str, Any] | None = None
 
-    def faults(self, step: Mapping[str, Any], number: int) -> list[Found]:
-        """Everything wrong with the parameters of step `number`."""
+    def faults(self, step: Mapping[str, Any], place: Path) -> list[Found]:
+        """Everything wrong with the parameters of the step that stands at `place`."""
         given: Mapping[str, Any] = step.get("parameters", _NOTHING)
         if given is self._seen:
             return []  # the very mapping of the last step, and nothing was wrong with it
-        place: Path = ("steps", number)
         keys = given.keys()
         found: list[Found] = []
         if not (self._required <= keys and (self._any or keys <= self._names)):
@@ -74,7 +74,7 @@ class ParameterCheck:
             yield (*place, name), found
 
     def _missing(self, name: str, strange: list[str]) -> Fault:
-        described = self._described
+        described = self.described
         if self._by_name[name].positional_only:
             return self._by_position(name)
         if name == "self" and "." in described.action:
@@ -92,7 +92,7 @@ class ParameterCheck:
 
     def _by_position(self, name: str) -> Fault:
         return Fault(
-            message=f"{self._described.name} takes {name!r} by position only, and actions are called by name",
+            message=f"{self.described.name} takes {name!r} by position only, and actions are called by name",
             code="by_position",
             advice="call it from a function of your own that takes it by name",
         )
@@ -101,24 +101,26 @@ class ParameterCheck:
         free = [each for each in self._names if each not in given]
         close = nearest(name, sorted(free))
         if not self._names:
-            text = f"{self._described.name} takes no parameters"
+            text = f"{self.described.name} takes no parameters"
             return Fault(message=text, code="unknown_parameter", got=name)
         ordered = tuple(each for each in self._by_name if each in self._names)
-        text = f"{self._described.name} has no parameter {name!r}"
+        text = f"{self.described.name} has no parameter {name!r}"
         return Fault(message=text, code="unknown_parameter", got=name, nearest=close, allowed=ordered)
 
     def _value_wrong(self, judge: Judge, value: Any, place: Path) -> Iterator[Found]:
-        for inside, wrong, wanted in judge.faults(value):
+        for inside, wrong, wanted, choices in judge.faults(value):
             name = str(place[-1]) + "".join(f"[{part!r}]" for part in inside)
             advice = None
+            close = nearest(str(wrong), choices) if choices else None
             if isinstance(wrong, int | float) and wanted == "str":
                 advice = "put it in quotes"
             yield (
                 (*place, *inside),
                 Fault(
-                    message=f"{self._described.name} takes {wanted} for {name!r}; got {describe(wrong)}",
+                    message=f"{self.described.name} takes {wanted} for {name!r}; got {describe(wrong)}",
                     code="wrong_type",
                     got=describe(wrong),
+                    nearest=close,
                     advice=advice,
                 ),
             )
@@ -129,14 +131,15 @@ class ParameterCheck:
         place: Path,
         faults: Callable[[str, Mapping[str, Any]], Iterator[tuple[str, str, str]]],
     ) -> Iterator[Found]:
-        for name, message, advice in faults(self._described.module, given):
+        for name, message, advice in faults(self.described.module, given):
             where = (*place, name) if name in given else place
-            text = f"{self._described.name}: {message}"
+            text = f"{self.described.name}: {message}"
             yield where, Fault(message=text, code="wrong_value", advice=advice)
 
 
-def _judge(parameter: ParameterDescription) -> Judge | None:
-    return read_judge(parameter.annotation, or_none=parameter.default == "None")
+def _judge(parameter: ParameterDescription, lookup: Lookup) -> Judge | None:
+    text = parameter.hint or parameter.annotation
+    return read_judge(text, or_none=parameter.default == "None", lookup=lookup)
 
 
 def _kind_text(parameter: ParameterDescription) -> str:

@@ -15,13 +15,14 @@ from typing import Any
 
 from codomyrmex.logistics.orchestration.project.actions.annotations import json_type
 from codomyrmex.logistics.orchestration.project.actions.description import ParameterDescription
+from codomyrmex.logistics.orchestration.project.actions.docstrings import parameter_texts, summary_of
 
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
 _KEEP_SIGNATURE = frozenset(
     {"staticmethod", "cache", "lru_cache", "no_type_check", "deprecated", "final", "override"}
 )
 _LATE_BINDERS = frozenset({"globals", "exec", "setattr", "vars"})
-_DECLARED = ("effects", "resources", "timeout_s", "isolation", "name")
+_DECLARED = ("effects", "resources", "timeout_s", "isolation", "name", "version")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -42,6 +43,8 @@ class Signature:
     is_async: bool
     registered: bool = False
     declared: Mapping[str, Any] = field(default_factory=dict)
+    returns: str | None = None
+    is_generator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,9 @@ class Outline:
     values: set[str] = field(default_factory=set)
     markers: set[str] = field(default_factory=set)
     open_ended: bool = False
+    type_aliases: dict[str, str] = field(default_factory=dict)
+    generators: set[int] = field(default_factory=set)
+    """The `id` of each function's node that yields."""
 
     def signature(self, action: str) -> Signature | None:
         """The signature of a name, dotted for a class's method; see the module for None and KeyError."""
@@ -141,16 +147,18 @@ class Outline:
             declared = _literals(marker)
             if len(declared) != len(marker.keywords):
                 return None  # an option that is computed
-        lines = (ast.get_docstring(function) or "").strip().splitlines()
+        doc = ast.get_docstring(function) or ""
         return Signature(
             name=function.name,
             line=function.lineno,
-            summary=lines[0] if lines else "",
-            parameters=tuple(_parameters(function.args))[bound:],
+            summary=summary_of(doc),
+            parameters=tuple(_parameters(function.args, parameter_texts(doc)))[bound:],
             accepts_any=function.args.kwarg is not None,
             is_async=isinstance(function, ast.AsyncFunctionDef),
             registered=marker is not None,
             declared=declared,
+            returns=_text_of(function.returns),
+            is_generator=id(function) in self.generators,
         )
 
     def _marker(self, function: Function) -> ast.expr | None:
@@ -183,15 +191,16 @@ def outline_of(source: bytes, path: str) -> Outline:
     except (ValueError, RecursionError, MemoryError) as problem:
         raise SourceUnreadable(f"{path}: {problem}") from None
     outline = Outline(path)
-    _Reader(outline).read(tree.body, certain=True)
+    _Reader(outline, may_yield=b"yield" in source).read(tree.body, certain=True)
     return outline
 
 
 class _Reader:
     """Fills an outline from statements; a name that a branch binds a second time has become unclear."""
 
-    def __init__(self, outline: Outline) -> None:
+    def __init__(self, outline: Outline, *, may_yield: bool) -> None:
         self._outline = outline
+        self._may_yield = may_yield
         self._in_branch: set[str] = set()
 
     def read(self, body: list[ast.stmt], *, certain: bool) -> None:
@@ -214,13 +223,19 @@ class _Reader:
         if not self._bind(node.name, certain):
             return
         if isinstance(node, Function):
-            _drop_body(node)
+            self._drop_body(node)
             self._outline.functions[node.name] = node
         else:
             for method in node.body:
                 if isinstance(method, Function):
-                    _drop_body(method)
+                    self._drop_body(method)
             self._outline.classes[node.name] = node
+
+    def _drop_body(self, node: Function) -> None:
+        """Keeps of a body what is read of it, so that an outline stays small."""
+        if self._may_yield and _yields(node):
+            self._outline.generators.add(id(node))
+        del node.body[1:]
 
     def _import(self, node: ast.Import | ast.ImportFrom, certain: bool) -> None:
         outline = self._outline
@@ -254,6 +269,8 @@ class _Reader:
                     self._outline.values.add(name)
                 else:
                     self._outline.unclear.add(name)
+                    if isinstance(node.value, ast.Subscript | ast.BinOp) and isinstance(target, ast.Name):
+                        self._outline.type_aliases[name] = ast.unparse(node.value)
         self._watch(node)
 
     def _other(self, node: ast.stmt) -> None:
@@ -288,7 +305,8 @@ class _Reader:
 
     def _forget(self, name: str) -> None:
         outline = self._outline
-        for table in (outline.functions, outline.classes, outline.imports, outline.aliases):
+        tables: tuple[dict[str, Any], ...] = (outline.functions, outline.classes, outline.imports)
+        for table in (*tables, outline.aliases, outline.type_aliases):
             table.pop(name, None)
         outline.unclear.discard(name)
         outline.values.discard(name)
@@ -307,9 +325,16 @@ def _names(target: ast.expr) -> Iterator[str]:
             yield inner.id
 
 
-def _drop_body(node: Function) -> None:
-    """Keeps of a body what is read of it, so that an outline stays small."""
-    del node.body[1:]
+def _yields(function: Function) -> bool:
+    """Whether a call gives a generator; functions inside it are others."""
+    waiting: list[ast.AST] = [*function.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(node, Function | ast.Lambda | ast.ClassDef):
+            waiting.extend(ast.iter_child_nodes(node))
+    return False
 
 
 def _tail(decorator: ast.expr) -> str:
@@ -331,21 +356,28 @@ def _literals(marker: ast.Call) -> dict[str, Any]:
     return found
 
 
-def _parameters(arguments: ast.arguments) -> Iterator[ParameterDescription]:
+def _parameters(arguments: ast.arguments, texts: Mapping[str, str]) -> Iterator[ParameterDescription]:
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
     defaults += arguments.defaults
     for number, (argument, default) in enumerate(zip(positional, defaults, strict=True)):
-        yield _parameter(argument, default, positional_only=number < len(arguments.posonlyargs))
+        by_position = number < len(arguments.posonlyargs)
+        yield _parameter(argument, default, texts.get(argument.arg, ""), positional_only=by_position)
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield _parameter(argument, default, positional_only=False)
+        yield _parameter(argument, default, texts.get(argument.arg, ""), positional_only=False)
 
 
-def _parameter(argument: ast.arg, default: ast.expr | None, *, positional_only: bool) -> ParameterDescription:
-    note = argument.annotation
-    text = None if note is None else ast.unparse(note)
+def _text_of(note: ast.expr | None) -> str | None:
+    """An annotation as text, without the quotes around it."""
     if isinstance(note, ast.Constant) and isinstance(note.value, str):
-        text = note.value
+        return note.value
+    return None if note is None else ast.unparse(note)
+
+
+def _parameter(
+    argument: ast.arg, default: ast.expr | None, description: str, *, positional_only: bool
+) -> ParameterDescription:
+    text = _text_of(argument.annotation)
     return ParameterDescription(
         name=argument.arg,
         annotation=text,
@@ -353,4 +385,5 @@ def _parameter(argument: ast.arg, default: ast.expr | None, *, positional_only: 
         required=default is None,
         default=None if default is None else ast.unparse(default),
         positional_only=positional_only,
+        description=description,
     )

@@ -15,7 +15,9 @@ from codomyrmex.logistics.orchestration.project.actions.description import (
     Origin,
     ParameterDescription,
 )
+from codomyrmex.logistics.orchestration.project.actions.docstrings import parameter_texts, summary_of
 from codomyrmex.logistics.orchestration.project.actions.missing import FunctionMissing, ModuleMissing
+from codomyrmex.logistics.orchestration.project.actions.named_types import from_told
 
 
 def described_by_worker(
@@ -24,7 +26,8 @@ def described_by_worker(
     """The description of an action that a worker has loaded."""
     parameters = told.get("parameters")
     kinds = [each.get("kind") for each in parameters or ()]
-    lines = str(told.get("doc") or "").strip().splitlines()
+    doc = str(told.get("doc") or "")
+    texts = parameter_texts(doc)
     return ActionDescription(
         module=module,
         action=action,
@@ -32,9 +35,11 @@ def described_by_worker(
         target=target,
         file=told.get("file"),
         line=told.get("line"),
-        summary=lines[0] if lines else "",
+        summary=summary_of(doc),
         parameters=tuple(
-            _parameter(each) for each in parameters or () if not str(each.get("kind", "")).startswith("var_")
+            _parameter(each, texts.get(each["name"], ""))
+            for each in parameters or ()
+            if not str(each.get("kind", "")).startswith("var_")
         ),
         accepts_any=parameters is None or "var_keyword" in kinds,
         is_known=parameters is not None,
@@ -44,6 +49,9 @@ def described_by_worker(
         isolation=told.get("isolation"),
         timeout_s=told.get("timeout_s"),
         resources=told.get("resources") or {},
+        returns=told.get("returns"),
+        is_generator=bool(told.get("is_generator")),
+        lookup=from_told(told.get("types") or {}),
     )
 
 
@@ -61,7 +69,7 @@ def refused_by_worker(
     return ModuleMissing(module, action, text, hint=hint)
 
 
-def _parameter(told: Mapping[str, Any]) -> ParameterDescription:
+def _parameter(told: Mapping[str, Any], description: str) -> ParameterDescription:
     default = told.get("default_text")
     if default is None and "default" in told:
         default = repr(told["default"])
@@ -73,4 +81,6 @@ def _parameter(told: Mapping[str, Any]) -> ParameterDescription:
         required=bool(told.get("required")),
         default=default,
         positional_only=told.get("kind") == "positional_only",
+        hint=told.get("hint"),
+        description=description,
     )

@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.executors.worker.file_codecs import ValueFiles
 
 
 class OutcomeKind(StrEnum):
@@ -85,7 +88,7 @@ class Attempt:
 
     `token` is `<engine epoch>.<run id>.<task>.<attempt>` and unique for ever; `task` is the step's name, or
     `name[index]`; `working_dir` is absolute; `roots` are searched for modules first, in order; `parameters`
-    is a tagged JSON object. `log_path` None keeps no log.
+    is a tagged JSON object. `log_path` None keeps no log; `files` is where values that have a codec are kept.
     """
 
     token: str
@@ -109,13 +112,18 @@ class Attempt:
     log_path: str | None = None
     checkpoint_dir: str | None = None
     artifact_dir: str | None = None
+    files: ValueFiles | None = None
     idempotency_key: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """How one attempt ended. `started_us` and `ended_us` are UTC microseconds, `duration_s` is monotonic."""
+    """How one attempt ended. `started_us` and `ended_us` are UTC microseconds, `duration_s` is monotonic.
+
+    `cache_row` keeps the result for later runs, in the transaction that records it; with `cached` the result
+    was found there and nothing ran.
+    """
 
     kind: OutcomeKind
     started_us: int
@@ -123,6 +131,8 @@ class Outcome:
     duration_s: float
     result: bytes | None = None
     error: ErrorInfo | None = None
+    cache_row: tuple[Any, ...] | None = None
+    cached: bool = False
 
 
 Note = Callable[[str, Mapping[str, Any]], None]

@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from codomyrmex import current_task as current
-from codomyrmex.logistics.orchestration.project import values
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
     ErrorInfo,
@@ -23,6 +22,7 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
 from codomyrmex.logistics.orchestration.project.executors.thread import (
     ended_by,
     find_function,
+    keep_result,
     load_parameters,
     make_current_task,
 )
@@ -109,7 +109,7 @@ class AsyncExecutor:
             value = function(**load_parameters(attempt))
             if hasattr(value, "__await__"):
                 value = await value
-            kind, result = OutcomeKind.COMPLETED, values.encode(value)
+            kind, result = OutcomeKind.COMPLETED, keep_result(value, lambda: attempt)
         except asyncio.CancelledError:
             kind = OutcomeKind.CANCELLED
             error = ErrorInfo(type="CancelledError", mro=("CancelledError",), message="cancelled")

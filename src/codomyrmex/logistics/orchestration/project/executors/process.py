@@ -461,6 +461,8 @@ def _run_header(attempt: Attempt, sequence: int) -> bytes:
         header["checkpoint_dir"] = attempt.checkpoint_dir
     if attempt.artifact_dir is not None:
         header["artifact_dir"] = attempt.artifact_dir
+    if attempt.files is not None:
+        header["files"] = [attempt.files.folder, attempt.files.scratch]
     if attempt.secrets:
         header["secrets"] = attempt.secrets
     return _encode(header)

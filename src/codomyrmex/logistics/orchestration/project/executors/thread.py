@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex import current_task as current
 from codomyrmex.logistics.orchestration.project import values
@@ -25,6 +25,9 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
     OutcomeKind,
 )
 from codomyrmex.logistics.orchestration.project.executors.worker import invoke
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.executors.worker.file_codecs import ValueFiles
 
 PLAIN = frozenset({type(None), bool, int, float, str, list, dict})
 """Types of values that nobody has to wait for."""
@@ -94,11 +97,11 @@ class ThreadExecutor:
         try:
             if function is None:
                 function = find_function(describe(), importing=self._importing)
-            arguments = load_arguments(parameters, secrets) if parameters != b"{}" else {}
+            arguments = load_arguments(parameters, secrets, describe) if parameters != b"{}" else {}
             value = function(**arguments)
             if type(value) not in PLAIN:
                 value = invoke.finished(value)
-            kind, result = OutcomeKind.COMPLETED, values.encode(value)
+            kind, result = OutcomeKind.COMPLETED, keep_result(value, describe)
         except BaseException as problem:  # noqa: BLE001  (the attempt boundary)
             kind, error = ended_by(problem, describe())
             if kind is OutcomeKind.COMPLETED:
@@ -152,13 +155,31 @@ def make_current_task(attempt: Attempt, on_note: Note | None) -> current.Current
 
 def load_parameters(attempt: Attempt) -> dict[str, Any]:
     """The keyword arguments of an attempt, decoded afresh; secrets put in their places."""
-    return {} if attempt.parameters == b"{}" else load_arguments(attempt.parameters, attempt.secrets)
+    if attempt.parameters == b"{}":
+        return {}
+    return load_arguments(attempt.parameters, attempt.secrets, lambda: attempt)
 
 
-def load_arguments(parameters: bytes, secrets: Mapping[str, str] | None) -> dict[str, Any]:
-    """The same from their bytes."""
-    arguments: dict[str, Any] = values.load(parameters)
+def load_arguments(
+    parameters: bytes, secrets: Mapping[str, str] | None, describe: Callable[[], Attempt]
+) -> dict[str, Any]:
+    """The same from their bytes; the attempt is asked for only where one of them is in a file."""
+    arguments: dict[str, Any] = values.load(parameters, open_file=lambda tag: _files_of(describe).read(tag))
     return invoke.with_secrets(arguments, secrets) if secrets else arguments
+
+
+def keep_result(value: Any, describe: Callable[[], Attempt]) -> bytes:
+    """What an action returned, as bytes; the attempt is asked for only where something of it is to be a file."""
+    if type(value) in PLAIN and type(value) not in (list, dict):
+        return values.encode(value)
+    return values.encode(value, keep=lambda found, codec: _files_of(describe).keep(found, codec))
+
+
+def _files_of(describe: Callable[[], Attempt]) -> ValueFiles:
+    files = describe().files
+    if files is None:
+        raise values.Undecodable("this attempt has no folder for values that are kept as files")
+    return files
 
 
 def find_function(attempt: Attempt, *, importing: bool) -> Callable[..., Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import inspect
 
-from . import values
+from . import named_types, values
 from .failures import describe_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from .modules import Modules
@@ -57,14 +57,18 @@ def describe_function(function: Callable[..., Any]) -> dict[str, Any]:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return {**found, "parameters": None, "signature": None}
+    hints = named_types.hints_of(plain)
+    returns = hints.get("return", signature.return_annotation)
     return {
         **found,
-        "parameters": [_parameter(item) for item in signature.parameters.values()],
+        "parameters": [_parameter(item, hints) for item in signature.parameters.values()],
         "signature": str(signature),
+        "returns": None if returns is inspect.Parameter.empty else _annotation(returns),
+        "types": named_types.types_in(hints.values()),
     }
 
 
-def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
+def _parameter(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> dict[str, Any]:
     empty = inspect.Parameter.empty
     found: dict[str, Any] = {
         "name": parameter.name,
@@ -73,6 +77,10 @@ def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
         "annotation": None if parameter.annotation is empty else _annotation(parameter.annotation),
     }
+    if parameter.name in hints:
+        hint = _annotation(hints[parameter.name])
+        if hint != found["annotation"]:
+            found["hint"] = hint
     if parameter.default is not empty:
         try:
             found["default"] = values.to_tagged(parameter.default)

@@ -21,7 +21,7 @@ import stat
 import sys
 import time
 
-from . import frames, invoke, page, spool, stub_package, tree, values
+from . import file_codecs, frames, invoke, page, spool, stub_package, tree, values
 from .modules import ActionNotFound, Modules
 
 TYPE_CHECKING = False
@@ -35,6 +35,10 @@ _decode = json.JSONDecoder().decode
 """`json.loads` without its search for the encoding."""
 _handler_of = getattr(signal, "_signal", signal).getsignal
 """`getsignal` without its search for an enum, which takes longer than most no-ops."""
+
+
+KILL_IS_DECIDED_AFTER = 50
+"""So many times `page.SETTLE_S` after an attempt's end a kill that is still announced will not be taken back."""
 
 
 class _Retire(BaseException):
@@ -190,11 +194,15 @@ class Runner:
         if header["env"]:
             os.environ.update(header["env"])
         function = self._modules.find(header["module"], header["action"])
-        parameters = {} if body == b"{}" else values.loads(body)
+        folder, scratch = header.get("files") or (None, False)
+        files = None if folder is None else file_codecs.ValueFiles(folder, scratch=scratch)
+        parameters = (
+            {} if body == b"{}" else values.loads(body, open_file=None if files is None else files.read)
+        )
         if secrets:
             parameters = invoke.with_secrets(parameters, secrets)
         value = invoke.call(function, parameters)
-        return b"null" if value is None else values.dumps(value)
+        return b"null" if value is None else values.dumps(value, keep=None if files is None else files.keep)
 
     def _failure(self, problem: BaseException, header: dict[str, Any]) -> tuple[str, Any]:
         if isinstance(problem, SystemExit) and problem.code in (None, 0):
@@ -210,7 +218,11 @@ class Runner:
     def _wait_while_killed(self) -> None:
         """Holds the result back while the supervisor decides whether the kill still applies (see `page`)."""
         cells = self._cells
+        patience = KILL_IS_DECIDED_AFTER
         while cells[page.KILLING] == cells[page.SEQUENCE]:
+            if patience == 0:
+                raise _Retire  # the kill stands; nothing is left to wait for the grace period for
+            patience -= 1
             time.sleep(page.SETTLE_S)
 
     def _finish(self, header: dict[str, Any], before: dict[bytes, bytes]) -> None:

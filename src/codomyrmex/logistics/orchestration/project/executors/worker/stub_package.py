@@ -2,7 +2,7 @@
 
 Layer: worker. The module is always loaded from the file beside the engine that started the worker, so the
 state of the attempt has one home. Where `codomyrmex` itself cannot be imported, a package that offers just
-`current_task` and `action` stands in for it; an installed one is never hidden.
+`current_task`, `action` and `register_codec` stands in for it; an installed one is never hidden.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+
+from . import file_codecs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,4 +62,5 @@ class _StandIn(importlib.abc.Loader):
             __doc__="What an action needs of codomyrmex, in an interpreter that does not have it.",
             current_task=current.current_task,
             action=current.action,
+            register_codec=file_codecs.register_codec,
         )

@@ -1,0 +1,110 @@
+"""What a plan made ready goes into the queues; what fits comes out of them as chunks.
+
+Layer: beside the drain, which calls it while it plans; it holds nothing itself. How many attempts one chunk
+holds is decided here: several where they are known to be so short that a commit for each would cost more than
+the work.
+"""
+
+from __future__ import annotations
+
+from codomyrmex.logistics.orchestration.project.admission import Admission, Cap, Lane
+from codomyrmex.logistics.orchestration.project.batch import Batch
+from codomyrmex.logistics.orchestration.project.news import Chunk
+from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
+from codomyrmex.logistics.orchestration.project.states import Isolation
+from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
+
+CHUNK_LENGTH = 64
+"""At most so many attempts are committed ahead in one slot."""
+QUICK_S = 0.002
+"""An attempt that is known to take less may share a commit with others, up to so much work in all."""
+SPREAD_S = 0.0005
+"""Less work than this is not shared out: handing it to another thread would take longer than doing it."""
+
+
+def offer_ready(admission: Admission, plan: RunPlan) -> None:
+    """Puts what a plan made ready in the queue, neighbours that make the same request as one entry."""
+    spec_of, steps = plan.run.workflow.spec_of, plan.run.step_count
+    ready = sorted(plan.ready)
+    first, end = ready[0]
+    for start, stop in ready[1:]:
+        if start == end and stop <= steps and spec_of[start] == spec_of[first]:
+            end = stop
+            continue
+        _offer(admission, plan, first, end)
+        first, end = start, stop
+    _offer(admission, plan, first, end)
+
+
+def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
+    run = plan.run
+    step = plan.step_of(first)
+    spec = run.workflow.spec(step)
+    if spec.max_parallel is not None and end - first > 1 and first < run.step_count:
+        for position in range(first, end):  # each step has a cap of its own
+            _offer(admission, plan, position, position + 1)
+        return
+    process = spec.isolation is Isolation.PROCESS
+    lane = admission.lane(
+        run,
+        cpu_milli=spec.cpu_milli,
+        quick=not process and spec.effects != "unsafe",
+        process=process,
+        caps=_caps(run, step, spec),
+        step=step if spec.max_parallel is not None else -1,
+    )
+    admission.offer(lane, spec.priority.rank, first, end)
+
+
+def _caps(run: RunState, step: int, spec: StepSpec) -> tuple[Cap, ...]:
+    """The limits that hold for a step: its own, its run's, and those of the root of its tree."""
+    caps: list[Cap] = []
+    own = run.options.max_parallel or run.workflow.max_parallel
+    if run.parent is not None:
+        own = run.workflow.max_parallel
+        if run.parent.root_cap is not None:
+            caps.append(((run.parent.root, -1), run.parent.root_cap))
+    if own is not None:
+        caps.append(((run.number, -1), own))
+    if spec.max_parallel is not None:
+        caps.append(((run.number, step), spec.max_parallel))
+    return tuple(caps)
+
+
+def admit(admission: Admission, batch: Batch) -> None:
+    """Starts what fits, lane by lane."""
+    small: set[Lane] = set()
+    while (lane := admission.next_lane(small)) is not None:
+        limit = 1
+        if lane.quick and (each_s := quick_s(lane.run)) is not None:
+            limit = max(1, min(CHUNK_LENGTH, int(QUICK_S / max(each_s, 1e-6))))
+            waiting = admission.waiting_in(lane, CHUNK_LENGTH * 64)
+            if lane.chunks and waiting * each_s < SPREAD_S:
+                small.add(lane)  # whoever works on this lane now will soon drain and take it
+                continue
+            slots = admission.capacity.cpu_milli // max(1, lane.cpu_milli)
+            if waiting * each_s >= SPREAD_S:
+                limit = min(limit, max(1, -(-waiting // max(1, slots))))
+        _fill_chunk(admission, batch, lane, limit)
+
+
+def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> None:
+    plan = batch.plan_for(lane.run)
+    chunk = Chunk(lane.run, lane)
+    entries = chunk.entries
+    while lane.heap and len(entries) < limit:
+        first, end = admission.take(lane, limit - len(entries))
+        for position in range(first, end):
+            if plan.state_of(position) == PENDING:
+                entries.append((position, plan.start(position)))
+    if entries:
+        chunk.open = len(entries)
+        admission.claim(lane)
+        batch.chunks.append(chunk)
+
+
+def quick_s(run: RunState) -> float | None:
+    """What an attempt of the slowest step of a run takes, where all are known to be quick; else None."""
+    longest = max(run.typical_s)
+    return longest if longest < QUICK_S and min(run.typical_s) >= 0 else None
