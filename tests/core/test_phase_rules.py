@@ -8,9 +8,17 @@ from typing import Any
 
 from random_workflows import whole_document
 from reference_rules import plain
-from simulated_runs import NUMBER, Simulation
+from simulated_runs import NUMBER, SimulatedRun, Simulation
 
-from codomyrmex.logistics.orchestration.project.news import Adoption, ChildEnded, News, PauseAsked, StopAsked
+from codomyrmex.logistics.orchestration.project.news import (
+    Adoption,
+    ChildEnded,
+    Chunk,
+    News,
+    PauseAsked,
+    Recall,
+    StopAsked,
+)
 from codomyrmex.logistics.orchestration.project.states import RunIntent, WorkflowStatus
 
 PAUSE, RESUME = PauseAsked(NUMBER, True), PauseAsked(NUMBER, False)
@@ -62,8 +70,6 @@ class ByHand(Simulation):
 
     @property
     def statuses(self) -> dict[str, str]:
-        from simulated_runs import SimulatedRun
-
         return SimulatedRun(self).statuses()
 
     def told(self, event: str) -> list[str]:
@@ -133,7 +139,5 @@ def test_a_fan_out_that_allows_failures_and_was_cancelled_is_cancelled() -> None
     run = ByHand(step, plain("t"))
     run.ends("s[0]")
     run.attempts.pop(run.at("s[1]"))
-    from codomyrmex.logistics.orchestration.project.news import Chunk, Recall
-
     run.commit([CANCEL, Recall(Chunk(run.run, None), [(run.at("s[1]"), 1)])])  # type: ignore[arg-type]
     assert run.statuses["s"] == "cancelled"

@@ -103,6 +103,7 @@ def test_a_declared_function_stays_the_function_it_was() -> None:
         "timeout_s": 3,
         "isolation": None,
         "name": "other",
+        "version": None,
     }
 
 

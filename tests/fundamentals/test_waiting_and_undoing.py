@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from codomyrmex import OrchestrationEngine, Workflow
@@ -80,9 +82,12 @@ def test_a_workflow_can_be_a_step_of_another(codomyrmex_engine: OrchestrationEng
     assert codomyrmex_engine.execute_workflow(parent).results["double"] == 16
 
 
-def test_a_cached_step_is_worked_out_once(codomyrmex_engine: OrchestrationEngine, book: list[str]) -> None:
+def test_a_cached_step_is_worked_out_once(codomyrmex_engine: OrchestrationEngine, tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+
     def slow(number: int) -> int:
-        book.append(f"worked out {number}")
+        with diary.open("a") as page:
+            page.write(f"worked out {number}\n")
         return number * number
 
     workflow = Workflow("lazy", parameters={"number": {"type": "integer"}})
@@ -93,4 +98,4 @@ def test_a_cached_step_is_worked_out_once(codomyrmex_engine: OrchestrationEngine
     ]
 
     assert results == [9, 9, 16]
-    assert book == ["worked out 3", "worked out 4"]
+    assert diary.read_text().splitlines() == ["worked out 3", "worked out 4"]

@@ -23,7 +23,7 @@ def test_every_document_is_up_to_date() -> None:
 def test_a_stale_part_is_told_then_written_and_then_stays(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     names = ("task-states", "run-states", "layers")
-    asked = "".join(f"<!-- generated: {name} -->\nold\n<!-- end generated -->\n" for name in names)
+    asked = "".join(f"<!-- generated: {name} -->\nstale words\n<!-- end generated -->\n" for name in names)
     document.write_text(f"before\n{asked}after\n")
     assert generated("--check", str(document)).returncode == 1
     assert generated(str(document)).returncode == 0
@@ -31,7 +31,7 @@ def test_a_stale_part_is_told_then_written_and_then_stays(tmp_path: Path) -> Non
     text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "stale words" not in text
     assert "RUNNING --> COMPLETED: completed" in text
     assert "COMPLETED --> [*]" in text
     assert "| PENDING | Ready; waits for a slot" in text

@@ -26,7 +26,7 @@ class Section(NamedTuple):
 
 INIT = Entry("init", "Write a small workflow that runs at once", "init:init")
 RUN = Entry("run", "Run a workflow file, or a workflow by its name", "run:run")
-RESUME = Entry("resume", "Take up runs that stopped: after a kill, a crash, a power cut", "resume:resume")
+RESUME = Entry("resume", "Take up runs that stopped, or were paused", "resume:resume")
 PS = Entry("ps", "Show what runs now, and what waits to be resumed", "runs:ps")
 SHOW = Entry("show", "Show one run: its steps, outputs and errors", "runs:show")
 WATCH = Entry("watch", "Follow a run until it ends", "watch:watch")
@@ -46,6 +46,7 @@ MORE: tuple[Section, ...] = (
         (
             Entry("runs", "Runs: all of them, and every verb of one"),
             Entry("tasks", "The tasks of a run"),
+            Entry("approvals", "What waits for an answer, and the answering"),
             Entry("workflows", "The workflow files of this project: list, check, draw"),
             Entry("actions", "What a step can call"),
         ),
@@ -71,10 +72,15 @@ GROUPS: dict[str, tuple[Entry, ...]] = {
         EXPLAIN,
         CANCEL,
         RESUME,
+        Entry("signal", "Send a run a signal that its steps wait for", "signal:send_signal"),
     ),
     "tasks": (
         Entry("list", "List the tasks of a run, in the order of its definition", "tasks:list_tasks"),
         Entry("show", "Show one task: its action, its attempt, its error", "tasks:show"),
+    ),
+    "approvals": (
+        Entry("list", "List what waits for an answer, oldest first", "approvals:list_approvals"),
+        Entry("answer", "Answer an approval: approve it, or reject it", "approvals:answer"),
     ),
     "workflows": (
         Entry("list", "List the workflow files of this project", "workflows:list_workflows"),

@@ -1,6 +1,6 @@
 """`-p name=value` and `--params FILE`: from the words of the command line to values by name.
 
-`name=text` is read later by the declared type; `name=@file` is the text of a file (`@-`: stdin);
+`--data` is a whole value, as JSON or in a file of JSON. `name=text` is read later by the declared type; `name=@file` is the text of a file (`@-`: stdin);
 `name:=JSON` is any JSON value; the same name again makes a list. A file of parameters is JSON, YAML or
 TOML, and `-p` wins over it.
 """
@@ -46,6 +46,21 @@ def read_file(file: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise click.UsageError(f"--params {file}: a mapping of names to values is needed")
     return found
+
+
+def given_data(text: str | None, words: Sequence[str]) -> Any:
+    """`--data` (JSON, or @file) or the mapping that `-p` words make; None without either."""
+    if text is None:
+        return given_parameters(words, None) if words else None
+    if words:
+        raise click.UsageError("give --data or -p, not both")
+    import json
+
+    whole = _read_text(text[1:]) if text.startswith("@") else text
+    try:
+        return json.loads(whole)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise click.UsageError(f"--data: not valid JSON: {error}") from None
 
 
 def with_lists(given: Mapping[str, Any], declared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from codomyrmex.cli.invocation import Invocation
 from codomyrmex.exceptions import RunNotFound
 from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunView, TaskView
 from codomyrmex.workspace import Workspace
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.approvals import Approval
+    from codomyrmex.logistics.orchestration.project.run_control import RunControl
+    from codomyrmex.logistics.orchestration.project.run_reader import RunReader
+
+
+_LOOK_EVERY_S = 0.01
 
 
 class NoRuns:
@@ -27,6 +37,9 @@ class NoRuns:
         cursor: str | None = None,
         status: str | None = None,
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        roots: bool = False,
     ) -> tuple[list[RunView], str | None, int]:
         """None."""
         return [], None, 0
@@ -35,8 +48,14 @@ class NoRuns:
         """Raises `RunNotFound`."""
         raise RunNotFound(run_id, hint=self._hint)
 
-    def tasks(self, run_id: str, *, status: str | None = None, limit: int | None = None) -> list[TaskView]:
+    def tasks(
+        self, run_id: str, *, status: str | None = None, limit: int | None = None, sources: bool = False
+    ) -> list[TaskView]:
         """None."""
+        return []
+
+    def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
+        """Nothing."""
         return []
 
     def explain(self, run_id: str, task: str | None = None) -> Sequence[str]:
@@ -58,3 +77,29 @@ def open_reads(
 
     with closing(SQLiteDatabase.open_existing(workspace.database)) as database:
         yield workspace, RunReader(database, workspace.state)
+
+
+@contextmanager
+def open_control(invocation: Invocation) -> Iterator[tuple[Workspace, RunReader, RunControl]]:
+    """What asks something of runs, whoever owns them; opens no engine. Raises `RunNotFound` without a state."""
+    workspace = invocation.workspace()
+    if not workspace.exists:
+        raise RunNotFound("@last", hint=f"nothing has run yet in {workspace.root}")
+    from codomyrmex.clock import SystemClock
+    from codomyrmex.logistics.orchestration.project.run_control import RunControl
+    from codomyrmex.logistics.orchestration.project.run_reader import RunReader
+    from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
+
+    with closing(SQLiteDatabase.open_existing(workspace.database)) as database:
+        reader = RunReader(database, workspace.state)
+        yield workspace, reader, RunControl(database, workspace.state, reader, now_us=SystemClock().now_us)
+
+
+def is_delivered(reader: RunReader, run_id: str, *, patience_s: float = 2.0) -> bool:
+    """Whether the engine that owns a run has dealt with what was asked of it; waits a moment where there is one."""
+    deadline_s = time.monotonic() + patience_s
+    while reader.open_wishes(run_id):
+        if reader.run(run_id).owner == "nobody" or time.monotonic() >= deadline_s:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+    return True

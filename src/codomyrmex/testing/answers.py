@@ -10,14 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from codomyrmex.clock import VirtualClock
 from codomyrmex.exceptions import CodomyrmexError, Conflict
 from codomyrmex.logistics.orchestration.project.approvals import Answerer
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.orchestration.project.run_state import RunState
-from codomyrmex.logistics.orchestration.project.states import StepKind
+from codomyrmex.logistics.orchestration.project.states import BlockReason, StepKind
 
 NAME = "stub"
 """Who has answered, where the stub does not say."""
+
+
+class AnsweringClock(VirtualClock):
+    """Virtual time that stands still while something is open that the stubs may answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: Answers | None = None
+
+    def skip(self, seconds: float) -> bool:
+        """See `VirtualClock.skip`."""
+        return not (self.answers is not None and self.answers.behind) and super().skip(seconds)
 
 
 class Answers:
@@ -27,6 +40,8 @@ class Answers:
         self._engine = engine
         self._name = name
         self._stubs = stubs
+        self._orchestrator = engine.workflows.host.orchestrator
+        self._looked_at: set[tuple[str, int]] = set()
         self.fault: CodomyrmexError | None = None
         """What the test is to be told when the run has ended."""
         for event in ("waiting", "run_recovered"):
@@ -34,14 +49,24 @@ class Answers:
 
     def hear(self, event: str, data: Mapping[str, Any]) -> None:
         """Called in the order of commits; an answer that is not accepted ends the run."""
-        live = self._engine.workflows.host.orchestrator.find(data["run_id"])
+        live = self._orchestrator.find(data["run_id"])
         if live is None:
             return
         run = live.state
-        positions = list(run.blocked.copy())
-        for position in positions:
+        for position in run.blocked.copy():
             if event == "run_recovered" or run.name_of(position) == data["task"]:
                 self._look_at(run, position)
+                self._looked_at.add((run.id, position))
+        self._orchestrator.timekeeper.look()
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is open that waits for somebody and was not looked at yet."""
+        return any(
+            why in (BlockReason.APPROVAL, BlockReason.SIGNAL) and (live.state.id, at) not in self._looked_at
+            for live in self._orchestrator.live_runs()
+            for at, why in live.state.blocked.copy().items()
+        )
 
     def _look_at(self, run: RunState, position: int) -> None:
         step = run.step_of(position)
@@ -64,7 +89,7 @@ class Answers:
         if signal is not None:
             self._engine.signal(run.id, signal, stub)
             return
-        said = dict(stub) if isinstance(stub, Mapping) else {"approved": bool(stub)}
+        said: dict[str, Any] = dict(stub) if isinstance(stub, Mapping) else {"approved": bool(stub)}
         name = said.get("by", who[0] if who else NAME)
         self._engine.control.answer(
             run.id,
@@ -77,13 +102,12 @@ class Answers:
 
     def _bounded(self) -> bool:
         """Whether a time limit of a run ends the waiting; every live run here belongs to the one in the test."""
-        live = self._engine.workflows.host.orchestrator.live_runs()
-        return any(each.state.deadline_us is not None for each in live)
+        return any(each.state.deadline_us is not None for each in self._orchestrator.live_runs())
 
     def _give_up(self, run: RunState, fault: CodomyrmexError) -> None:
         if self.fault is None:
             self.fault = fault
-        for each in self._engine.workflows.host.orchestrator.live_runs():
+        for each in self._orchestrator.live_runs():
             self._engine.cancel(each.state.id, kill=True)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from codomyrmex.clock import VirtualClock
 from codomyrmex.exceptions import CodomyrmexError
 from codomyrmex.logistics.orchestration.project.item_outputs import ItemOutputs
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
@@ -21,7 +20,7 @@ from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskVi
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_manager import WorkflowLike
 from codomyrmex.logistics.storage.database import Database
-from codomyrmex.testing.answers import Answers
+from codomyrmex.testing.answers import AnsweringClock, Answers
 from codomyrmex.testing.stubs import answers_in, stubbed
 from codomyrmex.testing.stubs import until as only_until
 from codomyrmex.workspace import find_workspace
@@ -107,7 +106,7 @@ def run_workflow(
     if isinstance(workflow, (str, os.PathLike)) and Path(workflow).is_file():
         workflow = Path(workflow).resolve()
         root = root or find_workspace(file=workflow).root
-    clock = VirtualClock()
+    clock = AnsweringClock()
     with OrchestrationEngine(
         state=":memory:", root=root, clock=clock, max_workers=max_workers, database=database
     ) as engine:
@@ -115,6 +114,7 @@ def run_workflow(
         if until is not None:
             definition = only_until(definition, until)
         answers = Answers(engine, definition.document["name"], answers_in(definition, stubs or {}))
+        clock.answers = answers
         definition = stubbed(definition, stubs or {})
         execution = engine.start_workflow(definition, parameters)
         ended = execution.wait(timeout_s)

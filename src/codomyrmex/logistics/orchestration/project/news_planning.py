@@ -27,9 +27,9 @@ from codomyrmex.logistics.orchestration.project.news import (
     StopAsked,
 )
 from codomyrmex.logistics.orchestration.project.ready_tasks import QUICK_S
-from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+from codomyrmex.logistics.orchestration.project.run_plan import BY_WISH, RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
-from codomyrmex.logistics.orchestration.project.states import RunIntent, WorkflowStatus
+from codomyrmex.logistics.orchestration.project.states import WorkflowStatus
 from codomyrmex.logistics.task.retry import RetryDecision, decide
 
 LEARNING = 0.125
@@ -61,7 +61,7 @@ def plan_adoption(batch: Batch, news: Adoption) -> None:
     elif news.skipped is not None:
         plan.skip(news.skipped)
     elif news.stop.ends:
-        plan.stop("cancelled", news.stop)
+        plan.stop(BY_WISH, news.stop)
     else:
         plan.take_up()
 
@@ -71,7 +71,7 @@ def plan_asked(batch: Batch, news: Asked, run: RunState) -> None:
     batch.intents.extend(news.intents)
     plan = batch.plan_for(run)
     if isinstance(news, StopAsked):
-        plan.stop("cancelled", news.intent)
+        plan.stop(BY_WISH, news.intent)
     elif isinstance(news, PauseAsked):
         if news.on:
             plan.pause()
@@ -108,7 +108,7 @@ def plan_child_end(batch: Batch, news: ChildEnded, run: RunState) -> None:
     what = "was cancelled" if cancelled else f"failed: {found.get('message') or found.get('type')}"
     name = "ChildCancelled" if cancelled else "ChildFailed"
     error = {"type": name, "message": f"run {news.id} {what}", "run": news.id}
-    if plan.may_retry(news.position) and plan.intent is not RunIntent.PAUSE:
+    if plan.may_retry(news.position):
         policy = run.workflow.spec(plan.step_of(news.position)).retry
         decision = decide(
             policy, attempts=news.attempt, crashes=0, kind="failed", names=(name,), fraction=random()

@@ -19,6 +19,7 @@ from codomyrmex.logistics.orchestration.project.child_definition import ChildDef
 from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow, CompileFaults
 from codomyrmex.logistics.orchestration.project.news import ChildEnded
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
+from codomyrmex.logistics.orchestration.project.run_plan import BY_WISH
 from codomyrmex.logistics.orchestration.project.run_scope import scope_of
 from codomyrmex.logistics.orchestration.project.run_state import (
     BLOCKED,
@@ -144,7 +145,7 @@ def _read_heads(run: RunState, row: Mapping[str, Any]) -> None:
     run.phase = RunPhase(row["phase"])
     run.stopping = row["stopping"]
     if run.intent.ends and run.phase is RunPhase.MAIN and run.stopping is None:
-        run.stopping = "cancelled"
+        run.stopping = BY_WISH
     run.deadline_us, run.paused_us = row["deadline_at"], row["paused_at"]
     if row["outcome"] is not None:
         run.outcome = WorkflowStatus(row["outcome"])
@@ -235,6 +236,8 @@ def _note_wait(run: RunState, position: int, reason: str | None) -> None:
 
 
 def _note_end(run: RunState, position: int, code: int, reason: str | None, ended_us: int | None) -> None:
+    if code == CANCELLED and run.stopping == BY_WISH and reason in (None, BY_WISH):
+        run.wish_cancelled = True
     step = run.step_of(position)
     spec = run.workflow.spec(step)
     item = position >= len(run.workflow)

@@ -103,6 +103,7 @@ class RunOverlay:
         "undoable",
         "waited",
         "waiting",
+        "wish_cancelled",
     )  # fmt: skip
 
     def __init__(self, run: RunState, *, epoch: int, now_us: int) -> None:
@@ -176,6 +177,7 @@ class RunOverlay:
         self.rows_ahead = run.rows_ahead
         self.first_failure = run.first_failure
         self.handler_failure = run.handler_failure
+        self.wish_cancelled = run.wish_cancelled
 
     # -- reading through -------------------------------------------------------------------------
 
@@ -312,6 +314,8 @@ class RunOverlay:
             if len(output) <= KEPT_OUTPUT_BYTES:
                 run.outputs[position] = output
         run.move_all(self.states)
+        for position in self.blocked:
+            run.timers.pop(position, None)  # it waits for something else now
         if self.failed or self.skipped or self.crashes or self.losses or self.errors or self.timers:
             self._apply_rare(run)
         if self.blocked or self.signals or self.groups_opened or self.groups_stopped or self.undoable:
@@ -327,6 +331,7 @@ class RunOverlay:
             run.phase, run.outcome, run.result = self.phase, self.outcome, self.result
             run.compensation = list(self.undoing)
         run.handler_failure = self.handler_failure
+        run.wish_cancelled = self.wish_cancelled
         run.outcome = self.outcome
         run.deadline_us = self.deadline_us
         run.paused_us = self.paused_us

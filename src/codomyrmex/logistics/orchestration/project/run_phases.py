@@ -22,7 +22,6 @@ from codomyrmex.logistics.orchestration.project.run_overlay import encoded
 from codomyrmex.logistics.orchestration.project.run_scope import RunScope
 from codomyrmex.logistics.orchestration.project.run_state import (
     BLOCKED,
-    CANCELLED,
     SKIPPED,
 )
 from codomyrmex.logistics.orchestration.project.states import (
@@ -68,7 +67,7 @@ def _decide(plan: RunPlan) -> None:
     """What main became."""
     outputs: str | None = None
     error: dict[str, Any] | None = None
-    if plan.intent.ends and _any_cancelled(plan):
+    if plan.intent.ends and plan.wish_cancelled:
         plan.outcome = WorkflowStatus.CANCELLED
     elif plan.stopping == "timeout":
         plan.outcome = WorkflowStatus.FAILED
@@ -85,10 +84,6 @@ def _decide(plan: RunPlan) -> None:
             plan.outcome = WorkflowStatus.FAILED
             error = {"type": "ExpressionError", "message": f"outputs: {fault}"}
     plan.result = (outputs, encoded(error))
-
-
-def _any_cancelled(plan: RunPlan) -> bool:
-    return plan.run.counts[CANCELLED] > 0 or CANCELLED in plan.states.values()
 
 
 def _failure(plan: RunPlan, position: int) -> dict[str, Any]:

@@ -46,6 +46,8 @@ from codomyrmex.logistics.orchestration.project.states import (
 )
 from codomyrmex.logistics.orchestration.project.trigger_rules import rule_verdict
 
+BY_WISH = "cancelled"
+"""Why nothing new starts of a run that somebody cancelled."""
 RUN_DEADLINE = -1
 """Stands for the run itself where positions have deadlines."""
 _STARTED = NEXT[TaskMove.STARTED]
@@ -108,12 +110,18 @@ class RunPlan(RunOverlay):
         """
         if self.ended or self.status.terminal:
             return
+        effective = self.phase is RunPhase.MAIN or intent is RunIntent.KILL
         if intent.strength > self.intent.strength:
-            self._unpause()
+            paused = self.intent is RunIntent.PAUSE
             self.intent = intent
             self.events.append(("intent", None, intent.value))
-            waiting_steps.ask_children(self, intent)
-        if self.phase is not RunPhase.MAIN and intent is not RunIntent.KILL:
+            self._unpause()
+            if effective:
+                waiting_steps.ask_children(self, intent)
+            elif paused:
+                waiting_steps.ask_children(self, RunIntent.NONE)
+                self._go_on()
+        if not effective:
             return
         if self.status is WorkflowStatus.PENDING:
             self.status = run_after(self.status, RunMove.STARTED)
@@ -223,6 +231,7 @@ class RunPlan(RunOverlay):
         self.failed_attempts.append((self.run.number, position, number, self.epoch, kind, ended_us, text))
         self.events.append((move.value, position, number, kind))
         self.errors[position] = error
+        self.wish_cancelled |= cancelled and self.stopping == BY_WISH
         self.terminal(position, code)
 
     def may_retry(self, position: int) -> bool:
@@ -400,7 +409,9 @@ class RunPlan(RunOverlay):
         assert found is not None, step
         for position in range(found[0], found[0] + len(found[1])):
             code = self.state_of(position)
-            if code == PENDING or (code == BLOCKED and self.reason_of(position) is None):
+            # What waits for its next child run has not begun; what waits for its first one has.
+            waits = self.reason_of(position) not in (None, BlockReason.TIMER)
+            if code == PENDING or (code == BLOCKED and not waits):
                 self.settle_unstarted(position, CANCELLED, "item_failed")
 
     def _group_ended(self, step: int) -> None:
@@ -408,7 +419,7 @@ class RunPlan(RunOverlay):
         cancelled = self.group_value(step, self.groups_cancelled, "cancelled")
         tolerant = self.run.workflow.spec(step).on_item_failure is ItemFailure.CONTINUE
         error = None
-        if failed and (cancelled or not tolerant):
+        if failed and not tolerant:
             first = self.errors.get(step) or self.run.errors.get(step) or {}
             error = {
                 "type": first.get("type"),
@@ -498,6 +509,7 @@ class RunPlan(RunOverlay):
         self.events.append((move.value, position, reason))
         if error is not None:
             self.errors[position] = error
+        self.wish_cancelled |= code == CANCELLED and self.stopping == BY_WISH
         self.terminal(position, code)
 
     # -- rows ------------------------------------------------------------------------------------

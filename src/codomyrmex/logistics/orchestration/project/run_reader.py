@@ -16,8 +16,16 @@ import msgspec
 
 from codomyrmex.clock import to_datetime
 from codomyrmex.exceptions import RunNotFound, TaskNotFound
-from codomyrmex.logistics.orchestration.project import definition_store, engine_store, run_store
+from codomyrmex.logistics.orchestration.project import (
+    approvals,
+    definition_store,
+    engine_store,
+    intent_store,
+    run_store,
+)
+from codomyrmex.logistics.orchestration.project.approvals import Approval
 from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
+from codomyrmex.logistics.orchestration.project.intent_store import Intent
 from codomyrmex.logistics.orchestration.project.item_outputs import ItemOutputs
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
@@ -101,9 +109,11 @@ class RunReader:
         status: str | None = None,
         workflow: str | None = None,
         labels: Mapping[str, str] | None = None,
+        *,
+        roots: bool = False,
     ) -> tuple[list[RunView], str | None, int]:
-        """Newest first; the cursor of the next page, or None; how many there are in all."""
-        where: list[str] = ["1"]
+        """Newest first (with `roots` without child runs); the cursor of the next page, or None; how many in all."""
+        where: list[str] = ["run.parent IS NULL" if roots else "1"]
         values: list[Any] = []
         for name, value in (labels or {}).items():
             where.append("EXISTS (SELECT 1 FROM json_each(run.labels) WHERE key = ? AND value = ?)")
@@ -146,9 +156,17 @@ class RunReader:
 
     # -- tasks -----------------------------------------------------------------------------------
 
-    def tasks(self, run_id: str, *, status: str | None = None, limit: int | None = None) -> list[TaskView]:
-        """Tasks in the order of the definition, each fan-out before its items."""
-        found = (task for task in self._table(run_id).views() if status is None or task.status == status)
+    def tasks(
+        self, run_id: str, *, status: str | None = None, limit: int | None = None, sources: bool = False
+    ) -> list[TaskView]:
+        """Tasks in the order of the definition, each fan-out before its items.
+
+        With `sources` the journal is read too, for which results were cached or reused.
+        """
+        table = self._table(run_id)
+        if sources:
+            table.read_sources()
+        found = (task for task in table.views() if status is None or task.status == status)
         return (
             [task for _number, task in zip(range(limit), found, strict=False)]
             if limit is not None
@@ -196,6 +214,20 @@ class RunReader:
         if position is None:
             raise TaskNotFound(task)
         return row[0], position
+
+    def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
+        """What waits for an answer, oldest first, each with the name of its task; with `limit` all, newest first."""
+        found = (
+            approvals.list_open(self._database)
+            if limit is None
+            else approvals.list_all(self._database, limit)
+        )
+        tables = {run_id: self._table(run_id) for run_id in {question.run_id for question in found}}
+        return [(tables[question.run_id].name_of(question.position), question) for question in found]
+
+    def open_wishes(self, run_id: str) -> list[Intent]:
+        """What is asked of a run and not dealt with, oldest first."""
+        return intent_store.open_of_run(self._database, self._row(run_id)[0])
 
     def signal_names(self, run_id: str) -> frozenset[str] | None:
         """The signals that steps of a run wait for; None where a name is only worked out when its step begins."""
@@ -302,7 +334,8 @@ class RunReader:
             if older:
                 return f"; it waits for run {older[0][0]}, which has the concurrency key {view.concurrency!r}"
         if view.intent == "pause" and view.owner is not None:
-            return "; it is paused, and `codomyrmex resume` goes on"
+            resume = f"`codomyrmex resume {view.execution_id}` goes on"
+            return f"; {resume}" if view.status == "paused" else f"; it was asked to pause, and {resume}"
         if view.owner == "nobody":
             return "; its engine is gone, and `codomyrmex resume` goes on where it was"
         if view.owner is not None:

@@ -116,7 +116,7 @@ class RunState:
         "journal_length", "load_output", "losses", "number", "open", "options", "outcome", "outputs", "parameters",
         "parent", "paused_us", "phase", "result", "rows_ahead", "running", "signal_names", "signals",
         "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "timers", "typical_s",
-        "undoable", "undone", "waiting", "whole_output", "workflow",
+        "undoable", "undone", "waiting", "whole_output", "wish_cancelled", "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -167,6 +167,8 @@ class RunState:
         self.first_failure: int | None = None
         self.handler_failure: int | None = None
         """The first required task of a later phase that failed."""
+        self.wish_cancelled = False
+        """True once a task was cancelled because somebody cancelled the run."""
         self.rows_ahead = False
         """True once a task that was never started may have a row all the same: in a run read back from the
         store, and after tasks were taken back before they began."""

@@ -116,6 +116,12 @@ class TaskView:
     child: str | None = None
     """The run that it started."""
     counts: TaskCounts | None = None
+    phase: str = "main"
+    """The part of the run that it belongs to."""
+    waiting: str | None = None
+    """What an open step without a slot waits for, in a few words."""
+    source: str | None = None
+    """Where a result came from that nothing ran for: cached or reused. Only known where it was asked for."""
 
     @property
     def final(self) -> bool:
@@ -139,6 +145,9 @@ class TaskView:
             "error": dict(self.error) if self.error is not None else None,
             "log_path": self.log_path,
             "child": self.child,
+            "phase": self.phase,
+            "waiting": self.waiting,
+            "source": self.source,
         }
         if self.counts is not None:
             shown["counts"] = self.counts.to_dict()
@@ -157,14 +166,19 @@ class RunReads(Protocol):
         cursor: str | None = None,
         status: str | None = None,
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        roots: bool = False,
     ) -> tuple[list[RunView], str | None, int]:
-        """Newest first; the cursor of the next page, or None; how many there are in all."""
+        """Newest first (with `roots` without child runs); the cursor of the next page, or None; how many in all."""
 
     def run(self, run_id: str) -> RunView:
         """One run; `RunNotFound` where there is none."""
 
-    def tasks(self, run_id: str, *, status: str | None = None, limit: int | None = None) -> list[TaskView]:
-        """Tasks in the order of the definition, a fan-out before its items."""
+    def tasks(
+        self, run_id: str, *, status: str | None = None, limit: int | None = None, sources: bool = False
+    ) -> list[TaskView]:
+        """Tasks in the order of the definition, a fan-out before its items; with `sources` also theirs."""
 
     def explain(self, run_id: str, task: str | None = None) -> Sequence[str]:
         """Sentences: what each waiting task waits for, or why it ended as it did."""

@@ -7,6 +7,7 @@ worked out from the definition.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ SELECT position, state, reason, attempt, ready_at, started_at, ended_at, error F
 """
 FAN_OUTS = "SELECT step, first, size FROM fan_out WHERE run = ? ORDER BY first"
 QUESTIONS = "SELECT position, message, who FROM approval WHERE run = ? AND status = 'open'"
+SOURCES = """
+SELECT body FROM event WHERE run = ? AND (body LIKE '%"cached"%' OR body LIKE '%"reused"%')
+"""
 EXPLAINED_AT_MOST = 30
 WHY_SKIPPED = {
     "condition": "its run_if said no",
@@ -45,6 +49,10 @@ WHY_SKIPPED = {
 }
 
 
+SOURCE_WORDS = {
+    "cached": "its result was in the cache, so nothing ran",
+    "reused": "its result was taken from an earlier run",
+}
 _WAITS = frozenset(reason.value for reason in BlockReason if reason is not BlockReason.DEPENDENCIES)
 
 
@@ -70,6 +78,15 @@ class TaskTable:
         self._state_dir = state_dir
         self._rows: dict[int, Row] = {row[0]: row for row in database.query(ROWS, (run,))}
         self._groups = {row[0]: (row[1], row[2]) for row in database.query(FAN_OUTS, (run,))}
+        self._sources: dict[int, str] = {}
+        self._asked: dict[int, tuple[str, list[str]]] | None = None
+
+    def read_sources(self) -> None:
+        """Reads from the journal which results were cached or reused."""
+        for (body,) in self._database.query(SOURCES, (self._run,)):
+            for event in msgspec.json.decode(body):
+                if event[0] == "reused" or (event[0] == "completed" and event[3:] == ["cached"]):
+                    self._sources[event[1]] = "reused" if event[0] == "reused" else "cached"
 
     def name_of(self, position: int) -> str:
         """`name`, or `name[i]` for an item."""
@@ -106,6 +123,8 @@ class TaskTable:
     def explain(self, task: str | None) -> list[str]:
         """What waiting tasks wait for and why tasks did not complete; with a name, that task whatever its state."""
         said = []
+        if task is not None:
+            self.read_sources()
         for view in self.views():
             if task is not None and task not in (view.name, view.step):
                 continue
@@ -168,6 +187,9 @@ class TaskTable:
             log_path=self._log_path(task, attempt) if group is None else None,
             child=self._child(spec, task, attempt) if group is None else None,
             counts=self._counts(group) if group is not None else None,
+            phase=list(RunPhase)[self.workflow.phase_of(step)].value,
+            waiting=self._open_wait(position, step, reason) if status == "blocked" else None,
+            source=self._sources.get(position),
         )
 
     def _child(self, spec: StepSpec, task: str, attempt: int) -> str | None:
@@ -202,6 +224,8 @@ class TaskTable:
             return f"{head}: ready, waits for CPU (a step claims 1, unless its `resources: {{cpu: ...}}` says less)."
         if view.error is not None:
             return f"{head} after attempt {view.attempt}: {_error_line(view.error)}."
+        if view.source is not None:
+            return f"{head}: {SOURCE_WORDS[view.source]}."
         if view.reason is not None:
             return f"{head}: {WHY_SKIPPED.get(view.reason, view.reason)}."
         return f"{head} in attempt {view.attempt}."
@@ -218,32 +242,53 @@ class TaskTable:
         return f"waits for {shown}"
 
     def _waits_without_slot(self, view: TaskView) -> str:
-        row = self._rows[self.workflow.index[view.step]] if view.index is None else self._item_row(view)
-        until = "" if row[4] is None else f" until {_clock(to_datetime(row[4]))}"
+        said = f"waits for {view.waiting}"
         if view.reason == BlockReason.CHILD.value:
-            return f"waits for the end of run {view.child}"
+            return f"{said} (codomyrmex explain {view.child})"
         if view.reason == BlockReason.SIGNAL.value:
-            name = self._signal_name(view)
-            return f"waits for a signal{until}: codomyrmex runs signal {self._run_id} {name}"
+            return f"{said} (codomyrmex runs signal {self._run_id} {self._signal_name(view.step)})"
         if view.reason == BlockReason.APPROVAL.value:
-            found = self._database.query(QUESTIONS, (self._run,))
-            asked = {position: (message, who) for position, message, who in found}
-            message, who = asked.get(row[0], ("", "[]"))
-            names = ", ".join(msgspec.json.decode(who))
-            whose = f" of {names}" if names else ""
-            answer = f"codomyrmex approvals answer {self._run_id} {view.name}"
-            return f"waits for an answer{whose}{until} to: {message} ({answer})"
+            return f"{said} (codomyrmex approvals answer {self._run_id} {view.name})"
         if self.workflow.spec(self.workflow.index[view.step]).kind is StepKind.SLEEP:
-            return f"sleeps{until}"
-        return f"attempt {view.attempt} failed, the next follows at {_clock(to_datetime(row[4]))}"
+            return str(view.waiting)
+        return f"attempt {view.attempt} failed, {view.waiting}"
 
-    def _signal_name(self, view: TaskView) -> str:
-        text = self.workflow.waiting[self.workflow.index[view.step]].text
+    def _open_wait(self, position: int, step: int, reason: str | None) -> str | None:
+        """What an open task without a slot waits for, in a few words."""
+        if reason not in _WAITS:
+            return None
+        row = self._rows[position]
+        until = "" if row[4] is None else f" until {_moment(to_datetime(row[4]))}"
+        if reason == BlockReason.CHILD.value:
+            return f"the end of run {child_id(self._run_id, self.name_of(position), row[3])}"
+        if reason == BlockReason.SIGNAL.value:
+            return f"signal {self._signal_name(self.workflow.names[step])}{until}"
+        if reason == BlockReason.APPROVAL.value:
+            message, who = self._question(position)
+            return f"an answer{f' of {who}' if who else ''}{until}: {message}"
+        if self.workflow.spec(step).kind is StepKind.SLEEP:
+            return f"sleeps{until}"
+        return f"the next follows at {_moment(to_datetime(row[4]))}"
+
+    def _question(self, position: int) -> tuple[str, str]:
+        """The message of an open approval, and who may answer."""
+        if self._asked is None:
+            found = self._database.query(QUESTIONS, (self._run,))
+            self._asked = {at: (message, msgspec.json.decode(who)) for at, message, who in found}
+        message, who = self._asked.get(position, ("", []))
+        return " ".join(message.split()), ", ".join(who)
+
+    def _signal_name(self, step: str) -> str:
+        text = self.workflow.waiting[self.workflow.index[step]].text
         return str(text.fixed) if text is not None and text.constant else "NAME"
 
-    def _item_row(self, view: TaskView) -> Row:
-        first, _size = self._groups[self.workflow.index[view.step]]
-        return self._rows[first + (view.index or 0)]
+
+def _moment(instant: datetime) -> str:
+    """The time of day, with the date where it is another day."""
+    local = instant.astimezone()
+    return (
+        f"{local:%H:%M:%S}" if local.date() == datetime.now(local.tzinfo).date() else f"{local:%b %d %H:%M}"
+    )
 
 
 def _clock(instant: Any) -> str:

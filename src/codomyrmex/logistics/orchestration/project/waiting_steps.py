@@ -208,6 +208,8 @@ def withdraw(plan: RunPlan, position: int) -> None:
 def due(plan: RunPlan, position: int) -> None:
     """The deadline of an open position has passed, or the delay before the next child."""
     reason = plan.reason_of(position)
+    if reason is BlockReason.CHILD:
+        return  # the delay was over already
     if reason is BlockReason.TIMER:
         if plan.run.workflow.waiting[plan.step_of(position)].kind is StepKind.SLEEP:
             _complete(plan, position, b"null")
