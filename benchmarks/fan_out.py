@@ -145,7 +145,7 @@ def case_of(word: str, items: int) -> Case:
         "resume": lambda: Case(document=fan_out(items), disturb="pause"),
         "fail-fast": lambda: Case(document=_failing(items, fail_fast=True), status="failed"),
         "item-stop": lambda: Case(document=_failing(items, on_item_failure="stop"), status="failed"),
-        "timeout": lambda: Case(document={**fan_out(items, **slow), "timeout": 1}, status="failed"),
+        "timeout": lambda: Case(document={**fan_out(items, **slow), "timeout_s": 1.0}, status="failed"),
     }
     return cases[word]()
 

@@ -11,7 +11,7 @@ from codomyrmex.cli.command_line import Command
 from codomyrmex.cli.hosting import open_engine, summary
 from codomyrmex.cli.invocation import Invocation, pass_invocation
 from codomyrmex.cli.names import complete_runs
-from codomyrmex.cli.run_text import outcome_lines
+from codomyrmex.cli.run_text import AT_WORK, outcome_lines
 from codomyrmex.cli.state_access import open_reads
 from codomyrmex.logistics.orchestration.project.run_views import RunView
 from codomyrmex.workspace import Workspace
@@ -35,7 +35,8 @@ def cancel(invocation: Invocation, run: str, kill: bool, wait_s: float) -> int:
     """Stop a run and everything that it started.
 
     Nothing more of it begins; what runs gets SIGTERM, and after 5 seconds SIGKILL, with all its children.
-    A run that has ended stays as it is.
+    Then what has a `compensate` is undone and the `finally` steps run; with --kill nothing follows. A run
+    that has ended stays as it is.
     """
     with open_reads(invocation) as (workspace, reads):
         found = reads.run(reads.find(run))
@@ -51,9 +52,17 @@ def cancel(invocation: Invocation, run: str, kill: bool, wait_s: float) -> int:
         ended = _ask(invocation, workspace, found, kill=kill, wait_s=wait_s)
     invocation.output.answer(summary(ended), outcome_lines(invocation.output.out, ended, datetime.now(UTC)))
     if not ended.final:
-        watch = invocation.command(workspace, "watch", ended.execution_id)
-        invocation.output.note(f"it has been asked to end, and still runs; {watch} shows when it has")
+        _tell_still_runs(invocation, workspace, ended, kill=kill)
     return 0
+
+
+def _tell_still_runs(invocation: Invocation, workspace: Workspace, run: RunView, *, kill: bool) -> None:
+    watch = invocation.command(workspace, "watch", run.execution_id)
+    if run.phase in AT_WORK and not kill:
+        at_once = invocation.command(workspace, "cancel", run.execution_id, "--kill")
+        invocation.output.note(f"its clean-up goes on ({AT_WORK[run.phase]}): {at_once} ends that too")
+    else:
+        invocation.output.note(f"it has been asked to end, and still runs; {watch} shows when it has")
 
 
 def _end_here(invocation: Invocation, workspace: Workspace, run: RunView, *, kill: bool) -> RunView:

@@ -9,7 +9,7 @@ from codomyrmex.cli import command_table
 from codomyrmex.cli.failure_text import failure_lines, log_tail, next_lines
 from codomyrmex.cli.figures import count_text
 from codomyrmex.cli.invocation import Invocation
-from codomyrmex.cli.terminal import Terminal
+from codomyrmex.cli.terminal import Terminal, one_line
 from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunView, TaskView
 from codomyrmex.workspace import Workspace
 
@@ -39,6 +39,8 @@ def failure_blocks(
     if not failed:
         return [terminal.paint(run.error, "red")] if run.error else []
     lines: list[str] = []
+    if run.error and run.failed_step is None:
+        lines.append(terminal.paint(one_line(run.error), "red"))
     shown = failed[:_MOST_BLOCKS]
     for first, others in shown:
         lines += [*([""] if lines else []), *failure_lines(terminal, first, log_tail(first.log_path))]
@@ -63,8 +65,13 @@ def failed_steps(reads: RunReads, run: RunView) -> list[tuple[TaskView, int]]:
     found: dict[str, list[TaskView]] = {}
     for task in reads.tasks(run.execution_id, status="failed", limit=_MOST_READ):
         found.setdefault(task.step, []).append(task)
+    # First what the run failed for, last the steps that went on although items of theirs failed.
+    cause = (run.failed_step or "").partition("[")[0]
+    ranked = sorted(
+        found, key=lambda step: (step != cause, all(task.index is not None for task in found[step]))
+    )
     steps = []
-    for tasks in found.values():
+    for tasks in (found[step] for step in ranked):
         # A fan-out stands for itself only when none of its items failed.
         items = [task for task in tasks if task.index is not None] or tasks
         steps.append((items[0], len(items) - 1))

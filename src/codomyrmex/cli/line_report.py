@@ -21,7 +21,7 @@ def ended_line(terminal: Terminal, task: TaskView) -> str:
     parts = [f"{status_sign(terminal, task.status)} {one_line(task.name)}", duration_text(task.duration_s)]
     if task.counts is not None:
         parts.append(count_text(task.counts.total, "item"))
-    if task.status != "completed":
+    if task.status != "completed" or task.source is not None or (task.counts and task.counts.failed):
         parts.append(why_text(task))
     return "  ".join(part for part in parts if part)
 
@@ -55,6 +55,7 @@ class LineReporter:
         self._terminal = terminal
         self._now_s = now_s
         self._told_at_s = now_s()
+        self._last_heartbeat = ""
 
     def started(self, run: RunView) -> None:
         """One line: which run, how much there is to do."""
@@ -68,7 +69,7 @@ class LineReporter:
         if lines:
             self._write(lines)
         elif not moment.run.final and self._now_s() - self._told_at_s >= INTERVAL_S:
-            self._heartbeat(moment.run, moment.running)
+            self._heartbeat(moment)
 
     def note(self, text: str) -> None:
         """A word in between."""
@@ -77,17 +78,27 @@ class LineReporter:
     def close(self) -> None:
         """Nothing to put back."""
 
-    def _heartbeat(self, run: RunView, running: Sequence[TaskView]) -> None:
+    def _heartbeat(self, moment: Moment) -> None:
+        """How far the run is; once only while nothing runs, since that may last for days."""
+        run, running = moment.run, moment.running
         text = f"{run.tasks.ended:,}/{run.tasks.total:,} done"
         if run.tasks.failed:
             text += f", {run.tasks.failed:,} failed"
         if running:
-            names = ", ".join(one_line(task.name) for task in running[:3])
-            text += f", running: {names}" + (f" and {len(running) - 3} more" if len(running) > 3 else "")
-        self._write([text])
+            text += f", running: {_names([task.name for task in running])}"
+        elif moment.waiting:
+            text += f", waiting: {_names(moment.waiting)}"
+        if running or text != self._last_heartbeat:
+            self._write([text])
+        self._last_heartbeat = text
 
     def _write(self, lines: Sequence[str]) -> None:
         for line in lines:
             self._terminal.line(line)
         self._terminal.flush()
         self._told_at_s = self._now_s()
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(one_line(name) for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -24,6 +24,7 @@ from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskVi
 
 _MOST_RUNNING = 8
 _MOST_ENDED = 6
+_MOST_WAITING = 3
 
 
 class LiveView:
@@ -57,7 +58,7 @@ class LiveView:
         lines += ended_lines(self._terminal, moment.ended, _MOST_ENDED)
         if lines:
             self._console.print(Text.from_ansi("\n".join(lines)), overflow="ellipsis", no_wrap=True)
-        self._live.update(_drawn(moment.run, moment.running), refresh=True)
+        self._live.update(_drawn(moment), refresh=True)
 
     def note(self, text: str) -> None:
         """A word in between, above the bar."""
@@ -68,8 +69,13 @@ class LiveView:
         self._live.stop()
 
 
-def _drawn(run: RunView, running: Sequence[TaskView]) -> RenderableType:
-    return Group(_bar(run), _running_table(running)) if running else _bar(run)
+def _drawn(moment: Moment) -> RenderableType:
+    parts: list[RenderableType] = [_bar(moment.run)]
+    if moment.running:
+        parts.append(_running_table(moment.running))
+    if moment.waiting:
+        parts.append(_waiting_table(moment.waiting))
+    return Group(*parts)
 
 
 def _bar(run: RunView) -> Table:
@@ -111,6 +117,18 @@ def _running_table(running: Sequence[TaskView]) -> Table:
         )
     if len(running) > _MOST_RUNNING:
         grid.add_row("", Text(f"and {len(running) - _MOST_RUNNING} more", style="dim"), "")
+    return grid
+
+
+def _waiting_table(waiting: Sequence[str]) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=2)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(no_wrap=True)
+    for name in waiting[:_MOST_WAITING]:
+        grid.add_row(Text(" ‖", style="yellow"), Text(one_line(name)), Text("waits", style="dim"))
+    if len(waiting) > _MOST_WAITING:
+        grid.add_row("", Text(f"and {len(waiting) - _MOST_WAITING} more", style="dim"), "")
     return grid
 
 

@@ -13,18 +13,18 @@ from codomyrmex.cli.command_line import Command
 from codomyrmex.cli.invocation import Invocation, pass_invocation
 from codomyrmex.cli.line_report import said_lines
 from codomyrmex.cli.log_files import AttemptLog, LogTails, last_attempts, lines_of, logs_of
-from codomyrmex.cli.names import complete_runs
+from codomyrmex.cli.names import complete_runs, complete_tasks
 from codomyrmex.cli.output import Output
 from codomyrmex.cli.run_follow import REFRESH_S
-from codomyrmex.cli.state_access import open_reads
-from codomyrmex.exceptions import RunNotFound, TaskNotFound
+from codomyrmex.cli.state_access import open_reads, run_and_task
+from codomyrmex.exceptions import TaskNotFound
 from codomyrmex.logistics.orchestration.project.run_views import RunReads
 from codomyrmex.workspace import Workspace
 
 
 @click.command(cls=Command)
 @click.argument("run", metavar="[RUN]", default="@last", shell_complete=complete_runs)
-@click.argument("task", metavar="[TASK]", required=False)
+@click.argument("task", metavar="[TASK]", required=False, shell_complete=complete_tasks)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing until the run has ended.")
 @click.option(
     "-n", "--lines", type=click.IntRange(min=1), metavar="N", help="Only the last N lines of each task."
@@ -46,7 +46,7 @@ def logs(
     for a task of the last run. With several tasks each line stands behind the name of its task.
     """
     with open_reads(invocation) as (workspace, reads):
-        run_id, task = _named(reads, run, task)
+        run_id, task = run_and_task(reads, run, task)
         folder = workspace.runs / run_id
         if follow:
             _follow(invocation.output, reads, run_id, folder, task)
@@ -83,21 +83,18 @@ def _write(output: Output, lines: Iterable[str]) -> None:
     output.out.flush()
 
 
-def _named(reads: RunReads, run: str, task: str | None) -> tuple[str, str | None]:
-    """The run and the task that were meant; one word may be a task of the last run."""
-    try:
-        return reads.find(run), task
-    except RunNotFound:
-        if task is not None or run == "@last":
-            raise
-        last = reads.find("@last")
-        if run not in {name for each in reads.tasks(last) for name in (each.name, each.step)}:
-            raise
-        return last, run
-
-
-def _chosen(found: list[AttemptLog], attempt: int | None) -> list[AttemptLog]:
-    return last_attempts(found) if attempt is None else [log for log in found if log.attempt == attempt]
+def _chosen(logs: list[AttemptLog], attempt: int | None) -> list[AttemptLog]:
+    """The last attempt of each task, or a certain one."""
+    if attempt is None:
+        return last_attempts(logs)
+    found = [log for log in logs if log.attempt == attempt]
+    if logs and not found:
+        there = sorted({log.attempt for log in logs})
+        names = ", ".join(str(number) for number in there)
+        raise click.UsageError(
+            f"no log of attempt {attempt}; there {'is' if len(there) == 1 else 'are'}: {names}"
+        )
+    return found
 
 
 def _last(path: Path, lines: int | None) -> Iterable[str]:

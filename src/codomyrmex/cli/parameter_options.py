@@ -1,8 +1,8 @@
-"""`-p name=value` and `--params FILE`: from the words of the command line to values by name.
+"""`-p name=value`, `--params FILE`, `--data JSON`: from the words of the command line to values.
 
-`--data` is a whole value, as JSON or in a file of JSON. `name=text` is read later by the declared type; `name=@file` is the text of a file (`@-`: stdin);
+`name=text` is read later by the declared type; `name=@file` is the text of a file (`@-`: stdin);
 `name:=JSON` is any JSON value; the same name again makes a list. A file of parameters is JSON, YAML or
-TOML, and `-p` wins over it.
+TOML, and `-p` wins over it. `--data` is one whole value: JSON, or `@file` of JSON.
 """
 
 from __future__ import annotations

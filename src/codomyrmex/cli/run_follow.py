@@ -17,13 +17,15 @@ REFRESH_S = 0.125
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """One look at a run: how it stands, what runs (the longest first), and since the last look
-    what ended and what was printed as (task, line)."""
+    """One look at a run: how it stands, what runs (the longest first), what waits for somebody, and
+    since the last look what ended, what was printed as (task, line), and words to the person."""
 
     run: RunView
     running: Sequence[TaskView] = ()
     ended: Sequence[TaskView] = ()
     said: Sequence[tuple[str, str]] = ()
+    waiting: Sequence[str] = ()
+    notices: Sequence[str] = ()
 
 
 class RunSource(Protocol):
@@ -75,6 +77,8 @@ def follow(source: RunSource, reporter: Reporter) -> RunView:
     try:
         while True:
             reporter.tell(moment)
+            for notice in moment.notices:
+                reporter.note(notice)
             if moment.run.final:
                 return moment.run
             source.wait(REFRESH_S)

@@ -6,16 +6,22 @@ is read from the store until the run has ended.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event
 from typing import Any
 
+import click
+
 from codomyrmex.cli.figures import duration_text
+from codomyrmex.cli.invocation import invocation_of
 from codomyrmex.cli.log_files import LogTails, step_of
+from codomyrmex.cli.open_waits import TOLD, OpenWait, notices_of, open_waits, paused_text, plain_command
 from codomyrmex.cli.run_follow import Moment
+from codomyrmex.cli.run_text import AT_WORK
 from codomyrmex.clock import to_datetime
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.orchestration.project.run_views import (
@@ -51,6 +57,11 @@ class HostedRun:
         self._since = datetime.now(UTC)
         self._looked_up = 0
         self._retries: list[tuple[str, str]] = []
+        self._failed_items: Counter[str] = Counter()
+        self._open: dict[tuple[str, str], None] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._notices: list[str] = []
+        self._command = _command_here(engine)
         self.lost: list[str] = []
         """Tasks whose attempt died with an earlier engine and is made again."""
         self.run_id = ""
@@ -64,13 +75,30 @@ class HostedRun:
         else:
             run = replace(run, started_at=self._since)
         ended = list(self._ended())
-        return Moment(run=run, running=self._now_running(), ended=ended, said=list(self._said(ended)))
+        notices, self._notices = [*self._notices, *self._questions()], []
+        return Moment(
+            run=run,
+            running=self._now_running(),
+            ended=ended,
+            said=list(self._said(ended)),
+            waiting=[task for _run_id, task in list(self._open)],
+            notices=notices if not run.final else (),
+        )
 
     def wait(self, timeout_s: float) -> None:
         """See `RunSource`."""
         self._engine.wait(self.run_id, timeout_s)
 
+    def catch_up(self) -> None:
+        """Hears of what a run waits for that was begun by an earlier engine."""
+        for each in open_waits(self._engine.reader, self.run_id):
+            self._open[each.run_id, each.task] = None
+
     def _hear(self, event: str, data: dict[str, Any]) -> None:
+        if event == "waiting" and data["details"][1] in TOLD:
+            self._open[data["run_id"], data["task"]] = None  # also of a run that this one has started
+        elif event in FINAL_TASK_STATUSES and self._open:
+            self._open.pop((data["run_id"], data.get("task", "")), None)
         if self.run_id and data["run_id"] != self.run_id:
             return
         self._events.append((event, data))
@@ -81,9 +109,14 @@ class HostedRun:
         while self._events:
             event, data = self._events.popleft()
             name = data.get("task")
-            if name is None or data["run_id"] != self.run_id:
-                continue
             details = data.get("details", ())
+            if data["run_id"] != self.run_id:
+                continue
+            if name is None:
+                self._note(event, details)
+                continue
+            if event == "failed" and name.endswith("]"):
+                self._failed_items[step_of(name)] += 1
             if event == "started":
                 self._running[name] = _Running(details[0], data["at_us"])
             elif event == "expanded":
@@ -99,11 +132,31 @@ class HostedRun:
                 elif len(self._retries) < _MOST_RETRIES and details[-1] != "recalled":
                     self._retries.append((name, _retry_text(details, data["at_us"])))
 
+    def _note(self, event: str, details: Any) -> None:
+        """What becomes of the run as a whole."""
+        if event == "intent" and details[0] == "pause":
+            self._notices.append(paused_text(self._command("resume", self.run_id)))
+        elif event == "phase":
+            self._notices.append(f"now {AT_WORK[details[0]]}")
+
+    def _questions(self) -> list[str]:
+        """What has begun to wait for somebody since the last look."""
+        new = [key for key in list(self._open) if key not in self._told]
+        self._told.update(new)
+        waits = []
+        for run_id, task in new:
+            wait = self._engine.reader.task(run_id, task).waiting if self._may_look_up() else None
+            if wait is not None:
+                waits.append(OpenWait(run_id, task, wait))
+        return notices_of(waits, self._command, datetime.now(UTC))
+
     def _view(self, name: str, status: str, details: Any, at_us: int) -> TaskView:
         begun = self._running.pop(name, None)
+        source = "cached" if status == "completed" and "cached" in details else None
         if begun is None and not name.endswith("]") and self._may_look_up():
-            return self._engine.reader.task(self.run_id, name)
-        reason = next((detail for detail in details if isinstance(detail, str)), None)
+            return replace(self._engine.reader.task(self.run_id, name), source=source)
+        reason = next((detail for detail in details if isinstance(detail, str) and source is None), None)
+        size = begun.size if begun is not None else None
         return TaskView(
             name=name,
             step=step_of(name),
@@ -114,7 +167,8 @@ class HostedRun:
             duration_s=(at_us - begun.since_us) / 1_000_000 if begun else None,
             error=self._error(name) if status == "failed" else None,
             log_path=self._log_path(name, begun),
-            counts=TaskCounts(total=begun.size) if begun and begun.size is not None else None,
+            counts=TaskCounts(total=size, failed=self._failed_items[name]) if size is not None else None,
+            source=source,
         )
 
     def _error(self, name: str) -> Any:
@@ -157,6 +211,14 @@ class HostedRun:
         for task in self._now_running():
             if task.log_path is not None:
                 yield from ((task.name, line) for line in self._tails.news(task.log_path))
+
+
+def _command_here(engine: OrchestrationEngine) -> Callable[..., str]:
+    """Makes command lines for where the user of this call stands."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return plain_command
+    return partial(invocation_of(context).command, engine.workspace)
 
 
 def _retry_text(details: Any, at_us: int) -> str:

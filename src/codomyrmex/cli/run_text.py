@@ -14,7 +14,7 @@ from codomyrmex.cli.output import json_text
 from codomyrmex.cli.status_signs import status_cell, status_text
 from codomyrmex.cli.terminal import Terminal, one_line, shorten
 from codomyrmex.cli.text_table import Cell, Column, Row, table_lines
-from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
+from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView, Wait
 
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 _LONGEST_VALUE = 1000  # the whole of it is in --json
@@ -27,70 +27,98 @@ _REASONS = {
     "trigger_rule": "its trigger_rule was not met",
     "cancelled": "the run was cancelled",
     "fail_fast": "another step failed, and fail_fast is set",
+    "timeout": "the run took longer than its timeout",
+    "item_failed": "another item failed, and on_item_failure is stop",
+    "nothing_to_undo": "its item had not completed",
+    "concurrency": "another run has the same concurrency key",
     "expression": "its condition or its items could not be worked out",
+}
+_PHASES = {"compensating": "undoing", "on_failure": "on failure", "finally": "finally"}
+AT_WORK = {
+    "compensating": "undoing what had completed",
+    "on_failure": "the on_failure steps",
+    "finally": "the finally steps",
 }
 
 
-def runs_lines(terminal: Terminal, runs: Sequence[RunView], now: datetime) -> list[str]:
-    """A table, one line for each run."""
+def runs_lines(
+    terminal: Terminal, runs: Sequence[RunView], now: datetime, *, labels: bool = False
+) -> list[str]:
+    """A table, one line for each run, children marked; with `labels` also those, and the parents."""
     columns = [
         Column("RUN"),
-        Column("WORKFLOW", shrink_to=12),
+        Column("WORKFLOW", shrink_to=8),
         Column("STATUS"),
         Column("TASKS", right=True),
         Column("STARTED"),
         Column("TOOK", right=True),
-        Column("FAILED", shrink_to=10),
+        Column("FAILED", shrink_to=6),
+        Column("PARENT"),
+        Column("LABELS", shrink_to=6),
     ]
     rows: list[Row] = [
         [
             run.execution_id,
-            run.workflow,
+            workflow_text(terminal, run),
             status_cell(terminal, run.status),
             _share(run.tasks),
             instant_text(run.started_at or run.created_at, now),
             duration_text(run_duration_s(run, now)),
             Cell(run.failed_step or "", "red"),
+            (run.parent or "") if labels else "",
+            ", ".join(f"{name}={value}" for name, value in (run.labels or {}).items()) if labels else "",
         ]
         for run in runs
     ]
     return table_lines(terminal, columns, rows)
 
 
-def live_runs_lines(terminal: Terminal, runs: Sequence[RunView], now: datetime) -> list[str]:
-    """A table of runs that have not ended, with who works on them."""
+def live_runs_lines(
+    terminal: Terminal, runs: Sequence[RunView], now: datetime, waits: Mapping[str, str] | None = None
+) -> list[str]:
+    """A table of runs that have not ended, with who works on them; `waits` says what idle ones wait for."""
     columns = [
         Column("RUN"),
-        Column("WORKFLOW", shrink_to=12),
+        Column("WORKFLOW", shrink_to=8),
         Column("STATUS"),
         Column("TASKS", right=True),
         Column("RUNNING", right=True),
         Column("AGE", right=True),
-        Column("OWNER", shrink_to=10),
+        Column("NOW"),
+        Column("OWNER", shrink_to=8),
     ]
     rows: list[Row] = [
         [
             run.execution_id,
-            run.workflow,
+            workflow_text(terminal, run),
             status_cell(terminal, run.status),
             _share(run.tasks),
             str(run.tasks.running) if run.tasks.running and run.owner != "nobody" else "",
             _age(run, now),
+            "pausing" if run.intent == "pause" and run.status != "paused" else _PHASES.get(run.phase, ""),
             Cell(run.owner or "", "yellow" if run.owner == "nobody" else ""),
         ]
         for run in runs
     ]
-    return table_lines(terminal, columns, rows)
+    titles, *lines = table_lines(terminal, columns, rows)
+    shown = [titles]
+    for run, line in zip(runs, lines, strict=True):
+        shown.append(line)
+        if waits is not None and run.execution_id in waits:
+            indent = " " * (len(run.execution_id) + 2)
+            shown.append(_cut(terminal, indent, len(indent), waits[run.execution_id]))
+    return shown
 
 
 def tasks_lines(terminal: Terminal, tasks: Sequence[TaskView], now: datetime) -> list[str]:
-    """A table, one line for each task; a fan-out shows how far its items are."""
+    """A table, one line for each task; a fan-out shows how far its items are, handlers stand under headings."""
     columns = [
         Column("TASK", shrink_to=16),
         Column("STATUS"),
         Column("ITEMS", right=True),
         Column("TRY", right=True),
         Column("TOOK", right=True),
+        Column("RUN"),
         Column("WHY", shrink_to=16),
     ]
     rows: list[Row] = [
@@ -100,11 +128,20 @@ def tasks_lines(terminal: Terminal, tasks: Sequence[TaskView], now: datetime) ->
             _share(task.counts) if task.counts is not None else "",
             str(task.attempt) if task.attempt > 1 else "",
             duration_text(task_duration_s(task, now)),
-            Cell(why_text(task), "red" if task.status == "failed" else "dim"),
+            task.child or "",
+            Cell(why_text(task, now), "red" if task.status == "failed" else "dim"),
         ]
         for task in tasks
     ]
-    return table_lines(terminal, columns, rows)
+    titles, *lines = table_lines(terminal, columns, rows)
+    parts = [titles]
+    phase = "main"
+    for task, line in zip(tasks, lines, strict=True):
+        if task.phase != phase:
+            phase = task.phase
+            parts.append(terminal.paint(f"{_PHASES[phase]}:", "dim"))
+        parts.append(line)
+    return parts
 
 
 def run_lines(terminal: Terminal, run: RunView, tasks: Sequence[TaskView], now: datetime) -> list[str]:
@@ -127,7 +164,9 @@ def task_lines(terminal: Terminal, task: TaskView, now: datetime) -> list[str]:
         ("started", instant_text(task.started_at, now)),
         ("took", duration_text(task_duration_s(task, now))),
         ("items", counts_text(task.counts, "item") if task.counts is not None else ""),
-        ("why", why_text(task) if task.error is None else ""),
+        ("run", task.child or ""),
+        ("phase", _PHASES.get(task.phase, "")),
+        ("why", why_text(task, now) if task.error is None else ""),
         ("log", task.log_path or ""),
     ]
     head = f"{terminal.paint(one_line(task.name), 'bold')}  {status_text(terminal, task.status)}"
@@ -145,9 +184,18 @@ def headline(terminal: Terminal, run: RunView, now: datetime) -> str:
 def outcome_lines(terminal: Terminal, run: RunView, now: datetime) -> list[str]:
     """How a run ended, for the end of `run`, `resume` and `watch`."""
     lines = [headline(terminal, run, now), f"  {counts_text(run.tasks)}"]
+    if run.status == "cancelled" and run.error:
+        lines.append(f"  {terminal.paint(one_line(run.error), 'yellow')}")
     if run.outputs:
         lines += mapping_lines(terminal, run.outputs)
     return lines
+
+
+def workflow_text(terminal: Terminal, run: RunView) -> str:
+    """The name of its workflow, marked where another run started it."""
+    if run.parent is None:
+        return run.workflow
+    return f"{'↳' if terminal.unicode else '>'} {run.workflow}"
 
 
 def counts_text(counts: TaskCounts, noun: str = "task") -> str:
@@ -159,14 +207,31 @@ def counts_text(counts: TaskCounts, noun: str = "task") -> str:
     return f"{head}: {', '.join(parts)}" if parts else head
 
 
-def why_text(task: TaskView) -> str:
-    """One phrase: the error of a failed task, the reason of one that waits or never ran."""
+def why_text(task: TaskView, now: datetime | None = None) -> str:
+    """One phrase: the error of a failed task, what an open one waits for, the reason of one that never ran.
+
+    Of a fan-out how many items failed; of a result that nothing ran for where it came from.
+    """
+    if task.counts is not None and task.counts.failed:
+        return f"{task.counts.failed:,} failed"
     if task.error is not None:
         kind = str(task.error.get("type") or "").rpartition(".")[2]
         message = one_line(str(task.error.get("message") or ""))
         return f"{kind}: {message}" if kind and message else kind or message
-    reason = task.reason or ""
+    if task.waiting is not None and now is not None:
+        return _wait_text(task.waiting, now)
+    reason = task.reason or task.source or ""
     return _REASONS.get(reason, reason.replace("_", " "))
+
+
+def _wait_text(wait: Wait, now: datetime) -> str:
+    if wait.reason == "approval":
+        # The question first: a table is cut at its right.
+        return f"asks {', '.join(wait.who) or 'anybody'}: {one_line(wait.what)}"
+    if wait.reason == "child":
+        return "waits for its run"
+    text = wait.text(now)
+    return f"waits until {text}" if wait.reason == "timer" else f"waits for {text}"
 
 
 def mapping_lines(terminal: Terminal, values: Mapping[str, Any]) -> list[str]:
@@ -204,10 +269,29 @@ def _since(start: datetime | None, end: datetime | None, now: datetime | None) -
 def _facts(run: RunView, now: datetime) -> Iterable[tuple[str, str]]:
     yield "started", instant_text(run.started_at or run.created_at, now)
     yield "tasks", counts_text(run.tasks)
+    if run.parent is not None:
+        yield "parent", run.parent
+    if run.labels:
+        yield "labels", ", ".join(f"{name}={value}" for name, value in run.labels.items())
+    if not run.final:
+        yield from _standing(run)
+    if run.error and not run.failed_step and run.status != "failed":
+        yield "error", run.error
+
+
+def _standing(run: RunView) -> Iterable[tuple[str, str]]:
+    """Of a run that has not ended: who works on it, what is at work, what was asked of it."""
     if run.owner is not None:
         yield "owner", "nobody: it waits to be resumed" if run.owner == "nobody" else run.owner
-    if run.error and not run.failed_step:
-        yield "error", run.error
+    if run.phase in AT_WORK:
+        yield "phase", AT_WORK[run.phase]
+    if run.intent == "pause":
+        held = "nothing new starts" if run.status == "paused" else "what runs ends first"
+        yield "paused", f"{held}; codomyrmex resume {run.execution_id} goes on"
+    elif run.intent in ("cancel", "kill"):
+        yield "asked", f"to end ({run.intent})"
+    if run.status == "pending" and run.concurrency is not None:
+        yield "waits", f"for an older run with the concurrency key {run.concurrency!r}"
 
 
 def _fact(terminal: Terminal, name: str, text: str) -> str:

@@ -103,3 +103,16 @@ def is_delivered(reader: RunReader, run_id: str, *, patience_s: float = 2.0) -> 
             return False
         time.sleep(_LOOK_EVERY_S)
     return True
+
+
+def run_and_task(reads: RunReads, run: str, task: str | None) -> tuple[str, str | None]:
+    """The run and the task that were meant; one word may be a task of the last run."""
+    try:
+        return reads.find(run), task
+    except RunNotFound:
+        if task is not None or run == "@last":
+            raise
+        last = reads.find("@last")
+        if run not in {name for each in reads.tasks(last) for name in (each.name, each.step)}:
+            raise
+        return last, run

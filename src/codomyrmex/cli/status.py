@@ -27,6 +27,7 @@ def status(invocation: Invocation) -> None:
         counts = {name: reads.runs(1, None, name, None)[2] for name in _STATUSES}
         latest = reads.runs(_LATEST, None, None, None)[0]
         waiting = _waiting(reads)
+        questions = len(reads.inbox())
         size_bytes = _size_bytes(workspace)
     data = {
         "root": str(workspace.root),
@@ -34,6 +35,7 @@ def status(invocation: Invocation) -> None:
         "state_bytes": size_bytes,
         "runs": counts,
         "waiting_to_be_resumed": waiting,
+        "open_approvals": questions,
         "latest": [run.to_dict() for run in latest],
     }
     paint = output.out.paint
@@ -50,11 +52,14 @@ def status(invocation: Invocation) -> None:
     if waiting:
         resume = invocation.command(workspace, "resume", "--all")
         output.note(f"{count_text(len(waiting), 'run')} without an engine; {resume} goes on")
+    if questions:
+        inbox = invocation.command(workspace, "approvals", "list")
+        output.note(f"{count_text(questions, 'approval')} to be answered: {inbox}")
 
 
 def _waiting(reads: RunReads) -> list[str]:
     live = [run for name in _STATUSES[:3] for run in reads.runs(1000, None, name, None)[0]]
-    return [run.execution_id for run in live if run.owner == "nobody"]
+    return [run.execution_id for run in live if run.owner == "nobody" and run.parent is None]
 
 
 def _size_bytes(workspace: Workspace) -> int:

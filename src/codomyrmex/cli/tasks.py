@@ -9,7 +9,7 @@ import click
 from codomyrmex.cli.command_line import Command
 from codomyrmex.cli.failure_text import failure_lines, log_tail
 from codomyrmex.cli.invocation import Invocation, pass_invocation
-from codomyrmex.cli.names import complete_runs
+from codomyrmex.cli.names import complete_runs, complete_tasks
 from codomyrmex.cli.run_text import task_lines, tasks_lines
 from codomyrmex.cli.state_access import open_reads
 from codomyrmex.exceptions import TaskNotFound
@@ -29,7 +29,7 @@ def list_tasks(invocation: Invocation, run: str, status: str | None, limit: int)
     output = invocation.output
     with open_reads(invocation) as (_, reads):
         run_id = reads.find(run)
-        found = reads.tasks(run_id, status=status, limit=limit)
+        found = reads.tasks(run_id, status=status, limit=limit, sources=True)
         total = reads.run(run_id).tasks.total
         data = {"tasks": [task.to_dict() for task in found], "next_cursor": None, "total": total}
         output.answer(data, tasks_lines(output.out, found, datetime.now(UTC)) if found else [])
@@ -41,7 +41,7 @@ def list_tasks(invocation: Invocation, run: str, status: str | None, limit: int)
 
 @click.command(cls=Command)
 @click.argument("run", metavar="RUN", shell_complete=complete_runs)
-@click.argument("task", metavar="TASK")
+@click.argument("task", metavar="TASK", shell_complete=complete_tasks)
 @pass_invocation
 def show(invocation: Invocation, run: str, task: str) -> None:
     """Show one task: its action, its attempt, its error.
@@ -51,7 +51,7 @@ def show(invocation: Invocation, run: str, task: str) -> None:
     output = invocation.output
     with open_reads(invocation) as (workspace, reads):
         run_id = reads.find(run)
-        named = {each.name: each for each in reads.tasks(run_id)}
+        named = {each.name: each for each in reads.tasks(run_id, sources=True)}
         found = named.get(task)
         if found is None:
             from difflib import get_close_matches

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 
 import click
 
@@ -12,10 +14,12 @@ from codomyrmex.cli.hosting import reporter_for, tell_outcome
 from codomyrmex.cli.invocation import Invocation, pass_invocation
 from codomyrmex.cli.log_files import LogTails
 from codomyrmex.cli.names import complete_runs
+from codomyrmex.cli.open_waits import OpenWait, notices_of, open_waits, paused_text, plain_command
 from codomyrmex.cli.run_follow import Moment, follow
+from codomyrmex.cli.run_text import AT_WORK
 from codomyrmex.cli.state_access import open_reads
 from codomyrmex.exceptions import Conflict
-from codomyrmex.logistics.orchestration.project.run_views import RunReads, TaskView
+from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunView, TaskView
 
 _SHARE = 9  # of ten parts of the time are spent asleep, however large the run is
 
@@ -23,8 +27,19 @@ _SHARE = 9  # of ten parts of the time are spent asleep, however large the run i
 class WatchedRun:
     """A `RunSource` over the readers. What ended before it began is no news."""
 
-    def __init__(self, reads: RunReads, run_id: str, *, abandoned: str, streams: bool) -> None:
+    def __init__(
+        self,
+        reads: RunReads,
+        run_id: str,
+        *,
+        abandoned: str,
+        streams: bool,
+        command: Callable[..., str] = plain_command,
+    ) -> None:
         self._reads = reads
+        self._command = command
+        self._waits: set[tuple[str, str]] = set()
+        self._standing = ("main", "none")
         self._run_id = run_id
         self._abandoned = abandoned
         self._tails = LogTails() if streams else None
@@ -41,12 +56,30 @@ class WatchedRun:
         ended = self._news(tasks)
         running = [task for task in tasks if task.status == "running" and task.counts is None]
         said = self._said(running, ended)
+        waits = list(open_waits(self._reads, self._run_id, tasks))
+        notices = [*self._changes(run), *self._questions(waits)]
         self._cost_s = time.monotonic() - begun_s
-        return Moment(run=run, running=running, ended=ended, said=said)
+        names = [each.task for each in waits]
+        return Moment(run=run, running=running, ended=ended, said=said, waiting=names, notices=notices)
 
     def wait(self, timeout_s: float) -> None:
         """See `RunSource`."""
         time.sleep(max(timeout_s, _SHARE * self._cost_s))
+
+    def _changes(self, run: RunView) -> list[str]:
+        """What was asked of the run, and which part of it has begun, since the last look."""
+        before, self._standing = self._standing, (run.phase, run.intent)
+        told = []
+        if run.intent == "pause" and before[1] != "pause":
+            told.append(paused_text(self._command("resume", self._run_id)))
+        if run.phase != before[0] and run.phase in AT_WORK:
+            told.append(f"now {AT_WORK[run.phase]}")
+        return told if not run.final else []
+
+    def _questions(self, waits: Sequence[OpenWait]) -> list[str]:
+        new = [each for each in waits if (each.run_id, each.task) not in self._waits]
+        self._waits |= {(each.run_id, each.task) for each in new}
+        return notices_of(new, self._command, datetime.now(UTC))
 
     def _news(self, tasks: Sequence[TaskView]) -> list[TaskView]:
         first, known = self._ended is None, self._ended or set()
@@ -77,7 +110,13 @@ def watch(invocation: Invocation, run: str) -> int:
     with open_reads(invocation) as (workspace, reads):
         run_id = reads.find(run)
         resume = invocation.command(workspace, "resume", run_id)
-        source = WatchedRun(reads, run_id, abandoned=resume, streams=invocation.verbose > 0)
+        source = WatchedRun(
+            reads,
+            run_id,
+            abandoned=resume,
+            streams=invocation.verbose > 0,
+            command=partial(invocation.command, workspace),
+        )
         if invocation.json:
             return _records(invocation, source)
         ended = follow(source, reporter_for(invocation.output))
@@ -94,6 +133,8 @@ def _records(invocation: Invocation, source: WatchedRun) -> int:
             invocation.output.record({"event": "said", "task": task, "line": line})
         for ended in moment.ended:
             invocation.output.record({"event": "task", **ended.to_dict()})
+        for notice in moment.notices:
+            invocation.output.record({"event": "notice", "text": notice})
         if moment.run.final:
             invocation.output.record({"event": "run", **moment.run.to_dict()})
             return 0 if moment.run.status == "completed" else 1

@@ -31,10 +31,12 @@ def named_file(what: str | None) -> Path | None:
     return Path(what) if what is not None and Path(what).is_file() else None
 
 
-def definition_of(workspace: Workspace, settings: Settings, what: str) -> Definition:
-    """The definition that a path or a name means."""
-    loaded = finder_of(workspace, settings).find(what)
-    path = Path.cwd() / what
+def definition_of(
+    workspace: Workspace, settings: Settings, what: str, folder: Path | None = None
+) -> Definition:
+    """The definition that a path, from `folder` or from here, or a name means."""
+    loaded = finder_of(workspace, settings).find(what, caller_dir=folder)
+    path = (folder or Path.cwd()) / what
     file = path if path.is_file() else workspace.root / (loaded.file or "")
     return Definition(document=loaded.document, loaded=loaded, file=file.resolve())
 
@@ -57,9 +59,9 @@ def catalogue_of(workspace: Workspace, settings: Settings, file: Path | None = N
 def faults_of(
     workspace: Workspace, settings: Settings, what: str, *, warn: Callable[[str], None] | None = None
 ) -> list[Fault]:
-    """Everything that is wrong with a definition, parameters aside; `WorkflowNotFound` passes.
+    """Everything that is wrong with a definition and those it starts, parameters aside.
 
-    `warn` is told what may go wrong.
+    `WorkflowNotFound` passes; `warn` is told what may go wrong.
     """
     try:
         definition = definition_of(workspace, settings, what)
@@ -70,4 +72,18 @@ def faults_of(
     if warn is not None:
         for text in catalogue.warnings:
             warn(text)
-    return list(definition.refuse(found).faults) if found else []
+    own = list(definition.refuse(found).faults) if found else []
+    return own + _child_faults(workspace, settings, definition)
+
+
+def _child_faults(workspace: Workspace, settings: Settings, definition: Definition) -> list[Fault]:
+    from codomyrmex.logistics.orchestration.project.child_preparation import ChildPreparation
+
+    def find(name: str, parent: Definition) -> Definition:
+        folder = parent.file.parent if parent.file is not None else workspace.root
+        return definition_of(workspace, settings, name, folder)
+
+    def catalogue(child: Definition) -> ActionCatalogue:
+        return catalogue_of(workspace, settings, child.file)
+
+    return ChildPreparation(root=workspace.root, find=find, catalogue=catalogue).faults(definition)

@@ -54,6 +54,7 @@ ANSWER = """
 UPDATE task SET state = ?, reason = NULL, ready_at = NULL, ended_at = ?, result = ?, check_sum = ?, error = ?
 WHERE run = ? AND position = ? AND state = 'blocked' AND attempt = ?
 """
+WITHDRAW = "DELETE FROM task WHERE run = ? AND position = ? AND state = 'running' AND attempt = ?"
 SETTLE = """
 INSERT INTO task (run, position, state, reason, attempt, epoch, ended_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (run, position) DO UPDATE
@@ -97,6 +98,11 @@ def answer(tx: Transaction, rows: Rows) -> int:
     (state, ended_us, result, check_sum, error, run, position, attempt).
     """
     return tx.execute_many(ANSWER, rows)
+
+
+def withdraw(tx: Transaction, rows: Rows) -> int:
+    """First attempts that were taken back before they began, whose tasks have no row again: (run, position, attempt)."""
+    return tx.execute_many(WITHDRAW, rows)
 
 
 def settle(tx: Transaction, rows: Rows) -> int:

@@ -97,7 +97,7 @@ class DefinitionFinder:
     def _files(self) -> Iterator[Path]:
         seen: set[Path] = set()
         for file in self._candidates():
-            if file.suffix in SUFFIXES and file not in seen and not is_state_path(file):
+            if file.suffix in SUFFIXES and not _is_test(file) and file not in seen and not is_state_path(file):
                 seen.add(file)
                 yield file
                 if len(seen) >= FILES_AT_MOST:
@@ -129,3 +129,8 @@ def _nearest_file(path: Path) -> str | None:
     names = [each.name for each in path.parent.iterdir() if each.suffix in SUFFIXES]
     near = difflib.get_close_matches(path.name, names, n=1)
     return near[0] if near else None
+
+
+def _is_test(file: Path) -> bool:
+    """Cases for `workflows test` stand beside the workflow in `NAME.test.yaml`."""
+    return file.stem.endswith(".test")

@@ -90,6 +90,7 @@ def load_run(
     run.add_steps({run.step_of(position) for position in run.compensation})
     lost = _read_tasks(run, database)
     run.signals = {name: bytes(data) for name, data in database.query(run_store.READ_SIGNALS, (run.number,))}
+    _drop_items(run)
     _count_parents(run)
     _count_open(run)
     _name_signals(run)
@@ -150,7 +151,6 @@ def _read_heads(run: RunState, row: Mapping[str, Any]) -> None:
     if row["outcome"] is not None:
         run.outcome = WorkflowStatus(row["outcome"])
         run.result = (row["outputs"], row["error"])
-    run.rows_ahead = True
     workflow = run.workflow
     if row["compensation"] is not None:
         run.compensation = msgspec.json.decode(row["compensation"])
@@ -260,6 +260,20 @@ def _note_end(run: RunState, position: int, code: int, reason: str | None, ended
             run.first_failure = position
     elif run.handler_failure is None:
         run.handler_failure = position
+
+
+def _drop_items(run: RunState) -> None:
+    """Items without a row of fan-outs that have ended, or of which nothing new starts: they were cancelled."""
+    for step, group in run.groups.items():
+        stopping = run.stopping is not None and run.workflow.phase_of(step) == run.phase.rank
+        if not (stopping or step in run.stopped_groups or run.state[step] >= FIRST_TERMINAL_CODE):
+            continue
+        for position in range(group.first, group.first + group.size):
+            if run.state[position] < FIRST_TERMINAL_CODE and not run.attempts[position]:
+                run.move(position, CANCELLED)
+                group.open -= 1
+                group.cancelled += 1
+                run.wish_cancelled |= run.stopping == BY_WISH
 
 
 def _count_open(run: RunState) -> None:

@@ -88,7 +88,6 @@ class RunOverlay:
         "result",
         "resumed",
         "returned",
-        "rows_ahead",
         "run",
         "running",
         "settled",
@@ -104,6 +103,7 @@ class RunOverlay:
         "waited",
         "waiting",
         "wish_cancelled",
+        "withdrawn",
     )  # fmt: skip
 
     def __init__(self, run: RunState, *, epoch: int, now_us: int) -> None:
@@ -118,6 +118,8 @@ class RunOverlay:
         """Tasks that have a row already."""
         self.finished: list[Row] = []
         self.returned: list[Row] = []
+        self.withdrawn: list[Row] = []
+        """Tasks that lose their row: they were taken back before they ever began."""
         self.settled: list[Row] = []
         self.waited: list[Row] = []
         """Tasks without a slot that were opened."""
@@ -174,7 +176,6 @@ class RunOverlay:
         self.stopping = run.stopping
         self.deadline_us = run.deadline_us
         self.paused_us = run.paused_us
-        self.rows_ahead = run.rows_ahead
         self.first_failure = run.first_failure
         self.handler_failure = run.handler_failure
         self.wish_cancelled = run.wish_cancelled
@@ -279,19 +280,18 @@ class RunOverlay:
         """The positions of the compensation in their order."""
         return self.run.compensation if self.compensation is None else self.compensation
 
+    def present_steps(self) -> Sequence[int]:
+        """Every step of the present phase; of compensation, those that have something to undo."""
+        if self.phase is RunPhase.COMPENSATING:
+            return list(dict.fromkeys(map(self.step_of, self.undoing)))
+        return self.run.workflow.phase_steps(self.phase)
+
     def present_positions(self) -> Iterator[int]:
         """Every position of the present phase, steps before items."""
-        run = self.run
-        if run.step_count == run.workflow.main_count:
-            yield from range(self.size)
-            return
-        if self.phase is RunPhase.COMPENSATING:
-            steps: Sequence[int] = list(dict.fromkeys(map(self.step_of, self.undoing)))
-        else:
-            steps = run.workflow.phase_steps(self.phase)
+        steps = self.present_steps()
         yield from steps
         for step in steps:
-            found = self.items_of(step) if step in run.workflow.fan_outs else None
+            found = self.items_of(step) if step in self.run.workflow.fan_outs else None
             if found is not None:
                 yield from range(found[0], found[0] + len(found[1]))
 
@@ -325,7 +325,6 @@ class RunOverlay:
         run.status = self.status
         run.intent = self.intent
         run.stopping = self.stopping
-        run.rows_ahead = self.rows_ahead
         run.first_failure = self.first_failure
         if self.phase is not run.phase or self.result is not run.result:
             run.phase, run.outcome, run.result = self.phase, self.outcome, self.result

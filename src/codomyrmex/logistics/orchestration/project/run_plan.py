@@ -130,10 +130,41 @@ class RunPlan(RunOverlay):
             return
         self.stopping = reason
         waiting_steps.ask_children(self, RunIntent.CANCEL)
-        for position in list(self.present_positions()):
+        for step in self.present_steps():
+            if self.state_of(step) in (PENDING, BLOCKED) and self.reason_of(step) is not BlockReason.CHILD:
+                self.settle_unstarted(step, CANCELLED, reason)
+            elif self.state_of(step) == RUNNING and self.items_of(step) is not None:
+                self._drop_items(step, reason)
+
+    def _drop_items(self, step: int, reason: str, *, open_stay: bool = False) -> None:
+        """Cancels the items of a fan-out of which nothing runs; `open_stay` leaves those that wait for an answer.
+
+        One that has never begun has no row and gets none: the end of its step, or what stopped it, says what
+        became of it. So the cost of the commit does not grow with the number of items.
+        """
+        found = self.items_of(step)
+        assert found is not None, step
+        dropped = 0
+        for position in range(found[0], found[0] + len(found[1])):
             code = self.state_of(position)
-            if code == PENDING or (code == BLOCKED and self.reason_of(position) is not BlockReason.CHILD):
+            if code not in (PENDING, BLOCKED) or self.reason_of(position) is BlockReason.CHILD:
+                continue
+            if open_stay and waiting_steps.is_open(self, position):
+                continue
+            if self.attempt_of(position):
                 self.settle_unstarted(position, CANCELLED, reason)
+            else:
+                self.states[position] = CANCELLED
+                dropped += 1
+        if not dropped:
+            return
+        self.open -= dropped
+        self.wish_cancelled |= reason == BY_WISH
+        self.groups_cancelled[step] = self.group_value(step, self.groups_cancelled, "cancelled") + dropped
+        self.groups_open[step] = left = self.group_value(step, self.groups_open, "open") - dropped
+        self.events.append(("items_cancelled", step, dropped, reason))
+        if not left:
+            self._group_ended(step)
 
     def skip(self, why: str) -> None:
         """The run ends before it has begun; no handler follows."""
@@ -186,7 +217,7 @@ class RunPlan(RunOverlay):
         self.running += 1
         self.attempts[position] = number = self.attempt_of(position) + 1
         row = (self.run.number, position, number, self.epoch, self.now_us)
-        (self.started if number == 1 and not self.rows_ahead else self.restarted).append(row)
+        (self.started if number == 1 else self.restarted).append(row)
         self.events.append(("started", position, number))
         return number
 
@@ -265,8 +296,10 @@ class RunPlan(RunOverlay):
         self.running -= 1
         if why == "recalled":  # it never began: the attempt is not counted
             self.attempts[position] = number - 1
-            self.rows_ahead = True
-        self._returned(position, number, "pending", None, None)
+        if why == "recalled" and number == 1:
+            self.withdrawn.append((self.run.number, position, number))
+        else:
+            self._returned(position, number, "pending", None, None)
         self.events.append(("returned", position, number, why))
         if self.stopping is not None:
             self.settle_unstarted(position, CANCELLED, self.stopping)
@@ -390,9 +423,9 @@ class RunPlan(RunOverlay):
             policy = self.run.workflow.spec(step).on_item_failure
             if policy is not ItemFailure.CONTINUE and step not in self.run.errors:
                 self.errors.setdefault(step, self.errors[position])
-            if policy is ItemFailure.STOP:
+            if policy is ItemFailure.STOP and left:
                 self._stop_group(step)
-                left = self.groups_open[step]
+                return  # whoever ended last has ended the step
         elif code == CANCELLED:
             self.groups_cancelled[step] = self.group_value(step, self.groups_cancelled, "cancelled") + 1
         if not left:
@@ -405,14 +438,7 @@ class RunPlan(RunOverlay):
         if self.group_stopped(step):
             return
         self.groups_stopped.add(step)
-        found = self.items_of(step)
-        assert found is not None, step
-        for position in range(found[0], found[0] + len(found[1])):
-            code = self.state_of(position)
-            # What waits for its next child run has not begun; what waits for its first one has.
-            waits = self.reason_of(position) not in (None, BlockReason.TIMER)
-            if code == PENDING or (code == BLOCKED and not waits):
-                self.settle_unstarted(position, CANCELLED, "item_failed")
+        self._drop_items(step, "item_failed", open_stay=True)
 
     def _group_ended(self, step: int) -> None:
         failed = self.group_value(step, self.groups_failed, "failed")

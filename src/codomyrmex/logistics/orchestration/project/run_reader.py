@@ -37,12 +37,13 @@ from codomyrmex.logistics.storage.database import Database, Row
 
 RUN_COLUMNS = """
 SELECT run.number, run.id, run.workflow, run.definition, run.status, run.epoch, run.parameters, run.outputs, run.error,
-    run.created_at, run.started_at, run.ended_at, run.phase, run.intent, parent.id, run.labels, run.concurrency
+    run.created_at, run.started_at, run.ended_at, run.phase, run.intent, parent.id, run.labels, run.concurrency,
+    run.stopping
 FROM run LEFT JOIN run AS parent ON parent.number = run.parent
 """
 _NAMES = (
     "number", "id", "workflow", "definition", "status", "epoch", "parameters", "outputs", "error", "created", "started",
-    "ended", "phase", "intent", "parent", "labels", "concurrency",
+    "ended", "phase", "intent", "parent", "labels", "concurrency", "stopping",
 )  # fmt: skip
 OLDER = """
 SELECT id FROM run WHERE concurrency = ? AND number < ? AND status IN ('pending', 'running', 'paused')
@@ -55,9 +56,17 @@ OPEN_FAN_OUTS = """
 SELECT count(*) FROM fan_out JOIN task ON task.run = fan_out.run AND task.position = fan_out.step
 WHERE fan_out.run = ? AND task.state = 'running'
 """
+DROPPED_ITEMS = """
+SELECT coalesce(sum(fan_out.size - (
+    SELECT count(*) FROM task AS item WHERE item.run = fan_out.run
+    AND item.position >= fan_out.first AND item.position < fan_out.first + fan_out.size
+)), 0) FROM fan_out JOIN task ON task.run = fan_out.run AND task.position = fan_out.step
+WHERE fan_out.run = ? AND task.state IN ('failed', 'cancelled')
+"""
 EVENTS = "SELECT sequence, at, body FROM event WHERE run = ? AND sequence > ? ORDER BY sequence"
 
 
+_RUN_ENDINGS = frozenset({"RunTimedOut", "Skipped"})
 _PHASE_WORDS = {
     "compensating": "undoing what had completed",
     "on_failure": "running its on_failure steps",
@@ -218,7 +227,7 @@ class RunReader:
     def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
         """What waits for an answer, oldest first, each with the name of its task; with `limit` all, newest first."""
         found = (
-            approvals.list_open(self._database)
+            self._unanswered()
             if limit is None
             else approvals.list_all(self._database, limit)
         )
@@ -242,6 +251,20 @@ class RunReader:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _unanswered(self) -> list[Approval]:
+        """The open approvals without those that have an answer which their run has not taken up yet."""
+        found = approvals.list_open(self._database)
+        answered = {
+            (number, wish.payload.get("task"))
+            for number in {question.run for question in found}
+            for wish in intent_store.open_of_run(self._database, number)
+            if wish.kind == "answer"
+        }
+        if not answered:
+            return found
+        tables = {question.run: self._table(question.run_id) for question in found}
+        return [each for each in found if (each.run, tables[each.run].name_of(each.position)) not in answered]
+
     def _row(self, run_id: str) -> Row:
         rows = self._database.query(f"{RUN_COLUMNS} WHERE run.id = ?", (run_id,))
         if not rows:
@@ -262,7 +285,7 @@ class RunReader:
     def _table(self, run_id: str) -> TaskTable:
         row = self._row(run_id)
         return TaskTable(
-            self._database, row[0], run_id, self._workflow(row[3]), row[12], row[13], self._state_dir
+            self._database, row[0], run_id, self._workflow(row[3]), row[12], row[13], row[17], self._state_dir
         )
 
     def _view(self, row: Row) -> RunView:
@@ -279,7 +302,7 @@ class RunReader:
             started_at=to_datetime(started) if started is not None else None,
             ended_at=to_datetime(ended) if ended is not None else None,
             duration_s=(ended - began) / 1_000_000 if ended is not None else None,
-            tasks=self._counts(found["number"], found["definition"], found["phase"]),
+            tasks=self._counts(found),
             outputs=decode(found["outputs"].encode()) if found["outputs"] else None,
             failed_step=failure.get("step"),
             error=failure_text(failure),
@@ -291,15 +314,21 @@ class RunReader:
             concurrency=found["concurrency"],
         )
 
-    def _counts(self, number: int, definition: str, phase: str) -> TaskCounts:
+    def _counts(self, run: Mapping[str, Any]) -> TaskCounts:
+        number = run["number"]
         counts: dict[str, int] = {row[0]: row[1] for row in self._database.query(COUNT_STATES, (number,))}
-        total = self._steps_there(number, definition, RunPhase(phase))
+        total = self._steps_there(number, run["definition"], RunPhase(run["phase"]))
         total += self._database.query(FAN_OUT_SIZES, (number,))[0][0]
         # A fan-out step waits for its items, which are counted themselves.
         open_fan_outs = self._database.query(OPEN_FAN_OUTS, (number,))[0][0] if counts.get("running") else 0
         waiting = total - sum(counts.values()) + open_fan_outs
         counts["running"] = counts.get("running", 0) - open_fan_outs
-        counts["blocked"] = counts.get("blocked", 0) + waiting
+        # Items without a row of a fan-out that has ended, or of a run that stops, were cancelled.
+        dropped = waiting
+        if waiting and run["stopping"] is None:
+            dropped = self._database.query(DROPPED_ITEMS, (number,))[0][0]
+        counts["cancelled"] = counts.get("cancelled", 0) + dropped
+        counts["blocked"] = counts.get("blocked", 0) + waiting - dropped
         return TaskCounts(total=total, **counts)
 
     def _steps_there(self, number: int, definition: str, phase: RunPhase) -> int:
@@ -395,6 +424,8 @@ def failure_text(failure: Mapping[str, Any]) -> str | None:
     if not failure:
         return None
     message = str(failure.get("message") or "").strip().splitlines()
+    if failure.get("type") in _RUN_ENDINGS and message and "step" not in failure:
+        return message[0]
     kind = str(failure.get("type", "error")).rpartition(".")[2]
     text = f"{kind}: {message[0]}" if message and message[0] else kind
     return f"step {failure['step']!r}: {text}" if "step" in failure else text

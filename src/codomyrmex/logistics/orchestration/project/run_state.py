@@ -114,7 +114,7 @@ class RunState:
         "attempts", "blocked", "children", "compensation", "counts", "crashes", "deadline_us", "decoded", "errors",
         "failed_parents", "first_failure", "group_starts", "group_steps", "groups", "handler_failure", "id", "intent",
         "journal_length", "load_output", "losses", "number", "open", "options", "outcome", "outputs", "parameters",
-        "parent", "paused_us", "phase", "result", "rows_ahead", "running", "signal_names", "signals",
+        "parent", "paused_us", "phase", "result", "running", "signal_names", "signals",
         "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "timers", "typical_s",
         "undoable", "undone", "waiting", "whole_output", "wish_cancelled", "workflow",
     )  # fmt: skip
@@ -169,9 +169,6 @@ class RunState:
         """The first required task of a later phase that failed."""
         self.wish_cancelled = False
         """True once a task was cancelled because somebody cancelled the run."""
-        self.rows_ahead = False
-        """True once a task that was never started may have a row all the same: in a run read back from the
-        store, and after tasks were taken back before they began."""
         self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
         """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
         self._know_waits()

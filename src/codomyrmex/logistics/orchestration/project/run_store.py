@@ -138,6 +138,8 @@ def _write_tasks(tx: Transaction, plan: RunPlan) -> None:
         _exactly(task_rows.finish(tx, plan.finished), plan.finished, plan.run)
     if plan.returned:
         _exactly(task_rows.give_back(tx, plan.returned), plan.returned, plan.run)
+    if plan.withdrawn:
+        _exactly(task_rows.withdraw(tx, plan.withdrawn), plan.withdrawn, plan.run)
     if plan.waited:
         _exactly(task_rows.wait(tx, plan.waited), plan.waited, plan.run)
     if plan.answered:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.approvals import Approval
 
 FINAL_STATUSES = frozenset({"completed", "failed", "cancelled"})
 FINAL_TASK_STATUSES = FINAL_STATUSES | {"skipped"}
@@ -97,6 +100,33 @@ class RunView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """What an open task waits for: `reason` is approval, signal, child or timer."""
+
+    reason: str
+    what: str = ""
+    """The question, the name of the signal, or the id of the child run."""
+    who: tuple[str, ...] = ()
+    """Who may answer; empty: anybody."""
+    until: datetime | None = None
+    """When it is over, or when the next attempt follows."""
+
+    def text(self, now: datetime) -> str:
+        """`an answer of alice until 15:02:11: Ship it?`, `signal go`, `the end of run k3f9a2c8xy`, `15:02:11`."""
+        until = f" until {_clock(self.until, now)}" if self.until is not None else ""
+        if self.reason == "approval":
+            whose = f" of {', '.join(self.who)}" if self.who else ""
+            return f"an answer{whose}{until}: {' '.join(self.what.split())}"
+        if self.reason == "child":
+            return f"the end of run {self.what}"
+        return f"signal {self.what}{until}" if self.reason == "signal" else _clock(self.until, now)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {"reason": self.reason, "what": self.what, "who": list(self.who), "until": _iso(self.until)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TaskView:
     """One task, or a whole fan-out step: then `counts` tells of its items and `index` is None."""
 
@@ -118,8 +148,8 @@ class TaskView:
     counts: TaskCounts | None = None
     phase: str = "main"
     """The part of the run that it belongs to."""
-    waiting: str | None = None
-    """What an open step without a slot waits for, in a few words."""
+    waiting: Wait | None = None
+    """What it waits for while it is open without a slot, or before its next attempt."""
     source: str | None = None
     """Where a result came from that nothing ran for: cached or reused. Only known where it was asked for."""
 
@@ -146,7 +176,7 @@ class TaskView:
             "log_path": self.log_path,
             "child": self.child,
             "phase": self.phase,
-            "waiting": self.waiting,
+            "waiting": self.waiting.to_dict() if self.waiting is not None else None,
             "source": self.source,
         }
         if self.counts is not None:
@@ -180,8 +210,19 @@ class RunReads(Protocol):
     ) -> list[TaskView]:
         """Tasks in the order of the definition, a fan-out before its items; with `sources` also theirs."""
 
+    def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
+        """What waits for an answer, oldest first, each with the name of its task; with `limit` all, newest first."""
+
     def explain(self, run_id: str, task: str | None = None) -> Sequence[str]:
         """Sentences: what each waiting task waits for, or why it ended as it did."""
+
+
+def _clock(instant: datetime | None, now: datetime) -> str:
+    """Local time of day, with the date where it is another day."""
+    if instant is None:
+        return "?"
+    local = instant.astimezone()
+    return f"{local:%H:%M:%S}" if local.date() == now.astimezone().date() else f"{local:%b %d %H:%M}"
 
 
 def _iso(instant: datetime | None) -> str | None:

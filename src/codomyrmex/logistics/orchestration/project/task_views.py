@@ -7,7 +7,7 @@ worked out from the definition.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,15 @@ import msgspec
 from codomyrmex.clock import to_datetime
 from codomyrmex.logistics.orchestration.project.child_definition import child_id
 from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
-from codomyrmex.logistics.orchestration.project.run_views import FINAL_TASK_STATUSES, TaskCounts, TaskView
+from codomyrmex.logistics.orchestration.project.run_views import (
+    FINAL_TASK_STATUSES,
+    TaskCounts,
+    TaskView,
+    Wait,
+)
 from codomyrmex.logistics.orchestration.project.states import (
     BlockReason,
+    ItemFailure,
     RunIntent,
     RunPhase,
     StepKind,
@@ -56,6 +62,9 @@ SOURCE_WORDS = {
 _WAITS = frozenset(reason.value for reason in BlockReason if reason is not BlockReason.DEPENDENCIES)
 
 
+_NO_ROW: Row = (0, "pending")
+
+
 class TaskTable:
     """See the module; holds the rows of one moment."""
 
@@ -67,9 +76,11 @@ class TaskTable:
         workflow: CompiledWorkflow,
         phase: str,
         intent: str,
+        stopping: str | None,
         state_dir: Path | None,
     ) -> None:
         self.workflow = workflow
+        self._stopping = stopping
         self._run_id = run_id
         self._phase = RunPhase(phase)
         self._paused = intent == RunIntent.PAUSE.value
@@ -79,7 +90,8 @@ class TaskTable:
         self._rows: dict[int, Row] = {row[0]: row for row in database.query(ROWS, (run,))}
         self._groups = {row[0]: (row[1], row[2]) for row in database.query(FAN_OUTS, (run,))}
         self._sources: dict[int, str] = {}
-        self._asked: dict[int, tuple[str, list[str]]] | None = None
+        self._drops: dict[int, str | None] = {}
+        self._asked: dict[int, tuple[str, tuple[str, ...]]] | None = None
 
     def read_sources(self) -> None:
         """Reads from the journal which results were cached or reused."""
@@ -148,13 +160,33 @@ class TaskTable:
         row = self._rows.get(position)
         if row is not None:
             return row[1], row[2]
-        if position != step and step in self.workflow.waiting:
-            return "blocked", "its turn"
-        if position != step and step in self.workflow.undoes:
-            return "blocked", "its turn"
+        if position != step:
+            if (reason := self._dropped(step)) is not None:
+                return "cancelled", reason
+            if step in self.workflow.waiting or step in self.workflow.undoes:
+                return "blocked", "its turn"
         if position >= len(self.workflow) or not self._open_parents(step):
             return "pending", None
         return "blocked", "dependencies"
+
+    def _dropped(self, step: int) -> str | None:
+        """Why items of a fan-out that have no row will not begin any more, or None where they will."""
+        found = self._drops.get(step, "?")
+        if found != "?":
+            return found
+        spec = self.workflow.spec(step)
+        ended = self._rows[step][1] in FINAL_TASK_STATUSES
+        first, size = self._groups[step]
+        if self._stopping is not None and self.workflow.phase_of(step) == self._phase.rank:
+            found = self._stopping
+        elif spec.on_item_failure is ItemFailure.STOP and (
+            ended or any(self._rows.get(at, _NO_ROW)[1] == "failed" for at in range(first, first + size))
+        ):
+            found = "item_failed"
+        else:
+            found = "cancelled" if ended else None
+        self._drops[step] = found
+        return found
 
     def _open_parents(self, step: int) -> list[str]:
         return [
@@ -186,9 +218,9 @@ class TaskTable:
             error=msgspec.json.decode(row[7]) if row is not None and row[7] else None,
             log_path=self._log_path(task, attempt) if group is None else None,
             child=self._child(spec, task, attempt) if group is None else None,
-            counts=self._counts(group) if group is not None else None,
+            counts=self._counts(step, group) if group is not None else None,
             phase=list(RunPhase)[self.workflow.phase_of(step)].value,
-            waiting=self._open_wait(position, step, reason) if status == "blocked" else None,
+            waiting=self._wait(position, step, reason) if status == "blocked" else None,
             source=self._sources.get(position),
         )
 
@@ -201,12 +233,11 @@ class TaskTable:
         path = self._state_dir / "runs" / self._run_id / f"{task}.{attempt}.log"
         return str(path) if path.exists() else None
 
-    def _counts(self, group: tuple[int, int]) -> TaskCounts:
+    def _counts(self, step: int, group: tuple[int, int]) -> TaskCounts:
         first, size = group
         counts: dict[str, int] = {}
         for position in range(first, first + size):
-            row = self._rows.get(position)
-            state = row[1] if row is not None else "pending"
+            state = self._status(position, step)[0]
             counts[state] = counts.get(state, 0) + 1
         return TaskCounts(total=size, **counts)
 
@@ -242,53 +273,43 @@ class TaskTable:
         return f"waits for {shown}"
 
     def _waits_without_slot(self, view: TaskView) -> str:
-        said = f"waits for {view.waiting}"
-        if view.reason == BlockReason.CHILD.value:
-            return f"{said} (codomyrmex explain {view.child})"
-        if view.reason == BlockReason.SIGNAL.value:
-            return f"{said} (codomyrmex runs signal {self._run_id} {self._signal_name(view.step)})"
-        if view.reason == BlockReason.APPROVAL.value:
-            return f"{said} (codomyrmex approvals answer {self._run_id} {view.name})"
+        wait = view.waiting
+        assert wait is not None, view.name
+        said = wait.text(datetime.now(UTC))
+        if wait.reason == BlockReason.CHILD.value:
+            return f"waits for {said} (codomyrmex explain {wait.what})"
+        if wait.reason == BlockReason.SIGNAL.value:
+            return f"waits for {said} (codomyrmex runs signal {self._run_id} {wait.what})"
+        if wait.reason == BlockReason.APPROVAL.value:
+            return f"waits for {said} (codomyrmex approvals answer {self._run_id} {view.name})"
         if self.workflow.spec(self.workflow.index[view.step]).kind is StepKind.SLEEP:
-            return str(view.waiting)
-        return f"attempt {view.attempt} failed, {view.waiting}"
+            return f"sleeps until {said}"
+        return f"attempt {view.attempt} failed, the next follows at {said}"
 
-    def _open_wait(self, position: int, step: int, reason: str | None) -> str | None:
-        """What an open task without a slot waits for, in a few words."""
+    def _wait(self, position: int, step: int, reason: str | None) -> Wait | None:
         if reason not in _WAITS:
             return None
         row = self._rows[position]
-        until = "" if row[4] is None else f" until {_moment(to_datetime(row[4]))}"
+        until = None if row[4] is None else to_datetime(row[4])
         if reason == BlockReason.CHILD.value:
-            return f"the end of run {child_id(self._run_id, self.name_of(position), row[3])}"
+            return Wait(reason=reason, what=child_id(self._run_id, self.name_of(position), row[3]))
         if reason == BlockReason.SIGNAL.value:
-            return f"signal {self._signal_name(self.workflow.names[step])}{until}"
+            return Wait(reason=reason, what=self._signal_name(step), until=until)
         if reason == BlockReason.APPROVAL.value:
             message, who = self._question(position)
-            return f"an answer{f' of {who}' if who else ''}{until}: {message}"
-        if self.workflow.spec(step).kind is StepKind.SLEEP:
-            return f"sleeps{until}"
-        return f"the next follows at {_moment(to_datetime(row[4]))}"
+            return Wait(reason=reason, what=message, who=who, until=until)
+        return Wait(reason=str(reason), until=until)
 
-    def _question(self, position: int) -> tuple[str, str]:
+    def _question(self, position: int) -> tuple[str, tuple[str, ...]]:
         """The message of an open approval, and who may answer."""
         if self._asked is None:
             found = self._database.query(QUESTIONS, (self._run,))
-            self._asked = {at: (message, msgspec.json.decode(who)) for at, message, who in found}
-        message, who = self._asked.get(position, ("", []))
-        return " ".join(message.split()), ", ".join(who)
+            self._asked = {at: (message, tuple(msgspec.json.decode(who))) for at, message, who in found}
+        return self._asked.get(position, ("", ()))
 
-    def _signal_name(self, step: str) -> str:
-        text = self.workflow.waiting[self.workflow.index[step]].text
+    def _signal_name(self, step: int) -> str:
+        text = self.workflow.waiting[step].text
         return str(text.fixed) if text is not None and text.constant else "NAME"
-
-
-def _moment(instant: datetime) -> str:
-    """The time of day, with the date where it is another day."""
-    local = instant.astimezone()
-    return (
-        f"{local:%H:%M:%S}" if local.date() == datetime.now(local.tzinfo).date() else f"{local:%b %d %H:%M}"
-    )
 
 
 def _clock(instant: Any) -> str:

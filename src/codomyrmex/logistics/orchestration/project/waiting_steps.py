@@ -277,6 +277,13 @@ def _is_open_child(plan: RunPlan, position: int, number: int) -> bool:
     )
 
 
+def is_open(plan: RunPlan, position: int) -> bool:
+    """True for a task without a slot that has begun to wait; between two children it has not."""
+    reason = plan.reason_of(position)
+    kind = plan.run.workflow.spec(plan.step_of(position)).kind
+    return reason is not None and not (reason is BlockReason.TIMER and kind is StepKind.WORKFLOW)
+
+
 def ask_children(plan: RunPlan, intent: RunIntent) -> None:
     """Passes on what was asked of a run to the runs that it has started."""
     open_children = {**plan.run.blocked, **plan.blocked}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codomyrmex.exceptions import Fault, SettingsError, ValidationError, WorkflowNotFound
+from codomyrmex.logistics.orchestration.project.child_preparation import ChildPreparation
 from codomyrmex.logistics.orchestration.project.definition_finder import DefinitionFinder
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
@@ -150,13 +151,15 @@ class WorkflowManager:
         return self.definition(name, caller_dir=folder)
 
     def validate_workflow(self, what: WorkflowLike) -> list[Fault]:
-        """Everything that is wrong with a workflow; an empty list when nothing is."""
+        """Everything that is wrong with a workflow and those it starts; an empty list when nothing is."""
         try:
             definition = self.definition(what)
-            _compiled, found = check(definition, self.starter.catalogue(definition))
         except ValidationError as error:
             return list(error.faults)
-        return list(definition.refuse(found).faults) if found else []
+        _compiled, found = check(definition, self.starter.catalogue(definition))
+        own = list(definition.refuse(found).faults) if found else []
+        nursery = ChildPreparation(root=self.root, find=self._find_child, catalogue=self.starter.catalogue)
+        return own + nursery.faults(definition)
 
     # -- runs ------------------------------------------------------------------------------------
 
