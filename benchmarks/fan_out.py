@@ -3,9 +3,9 @@
     python benchmarks/fan_out.py [--items N] [--many N] [--repeats N] [--case WORD] [--json]
 
 Every item has its own recorded state; the action does nothing. Each case runs in a fresh process on a fresh state
-folder (durability `barrier`), two slots. The clock begins when the checked definition is submitted and ends with the run.
-Limits: 10,000 items in 5 s in threads and in 10 s in worker processes; 400 bytes an item; and no case, also none in which
-100,000 items that have not begun end at once, may hold the write lock of the state for more than 50 ms.
+folder (durability `barrier`), two slots. The clock begins when the definition is submitted and ends with the run.
+Limits: 10,000 items in 5 s in threads and in 10 s in worker processes; 400 bytes an item; and no case, also none in
+which 100,000 items that have not begun end at once, may hold the write lock of the state for more than 50 ms.
 
 The lock is timed where it is taken and let go of, so checkpoints and syncs that are made under it count. Every
 other process waits that long at most. The figure of a case is the longest of its repeats.
@@ -75,13 +75,13 @@ class LockTimes:
         def timed_let_go(writer: Writer) -> None:
             found = began.pop(id(writer), None) if writer._owner else None
             if found is not None:
-                kind = "transaction" if writer._current is None else "undone"
-                kind += ", synced" if writer._is_full else ""
                 rows = writer.connection().total_changes() - found[1]
+                kind = "synced" if writer._is_full else "not synced"
                 times.append(((time.perf_counter() - found[0]) * 1e3, rows, kind))
             let_go(writer)
 
-        Writer._take, Writer._let_go = timed_take, timed_let_go  # type: ignore[method-assign]
+        Writer._take = timed_take  # type: ignore[method-assign,assignment]
+        Writer._let_go = timed_let_go  # type: ignore[method-assign,assignment]
 
     def longest(self, count: int = 3) -> list[dict[str, Any]]:
         """The longest few."""
@@ -97,7 +97,7 @@ def fan_out(items: int, *, isolation: str = "thread", **more: Any) -> dict[str, 
     return _document({**step, "foreach": f"${{range({items})}}", **more}, isolation=isolation)
 
 
-def _document(*steps: dict[str, Any], isolation: str = "thread", **more: Any) -> dict[str, Any]:
+def _document(*steps: dict[str, Any], isolation: Any = "thread", **more: Any) -> dict[str, Any]:
     return {"codomyrmex": 1, "name": "fan_out", "isolation": isolation, "steps": list(steps), **more}
 
 
@@ -113,16 +113,16 @@ def _large(items: int) -> dict[str, Any]:
     return _document(made, {**step, "foreach": "${steps.made.output}"})
 
 
-def _failing(items: int, **more: Any) -> dict[str, Any]:
+def _failing(items: int, *, fail_fast: bool = False, **more: Any) -> dict[str, Any]:
     """The hundredth item fails when all the others stand in line."""
-    step = {
+    step: dict[str, Any] = {
         "name": "items",
         "module": "bench_actions",
         "action": "fail_at",
         "parameters": {"x": "${item}", "at": 100},
     }
-    fail_fast = {"fail_fast": True} if more.pop("fail_fast", False) else {}
-    return _document({**step, "foreach": f"${{range({items})}}", **more}, **fail_fast)
+    step |= {"foreach": f"${{range({items})}}", **more}
+    return _document(step, **({"fail_fast": True} if fail_fast else {}))
 
 
 def _waiting(items: int) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _waiting(items: int) -> dict[str, Any]:
 
 def case_of(word: str, items: int) -> Case:
     """The case of this name."""
-    slow = {"action": "pause", "parameters": {"seconds": 0.001}}
+    slow: Any = {"action": "pause", "parameters": {"seconds": 0.001}}
     cases = {
         "threads": lambda: Case(document=fan_out(items)),
         "processes": lambda: Case(document=fan_out(items, isolation="process")),

@@ -7,6 +7,8 @@ the page ends. A `python` block without a title runs, and a `text` block right b
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shlex
@@ -14,7 +16,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def blocks(page: Path) -> list[Block]:
     found: list[Block] = []
     end = -1
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        indent, kind, title, text = match.groups()
+        _indent, kind, title, text = match.groups()
         found.append(Block(kind, title or "", textwrap.dedent(text), match.start() == end))
         end = match.end()
     return found
@@ -63,19 +64,21 @@ def follow(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> int:
             elif block.kind == "python" and not block.title:
                 after = found[number + 1] if number + 1 < len(found) else None
                 shown = after.text if after is not None and after.kind == "text" and after.follows else ""
-                assert printed_by(block.text, capsys) == shown
+                assert printed_by(block.text, folder) == shown
                 done += 1
     return done
 
 
-def printed_by(program: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a program of a page prints."""
-    capsys.readouterr()
-    exec(compile(program, "<page>", "exec"), {"__name__": "page"})
-    return capsys.readouterr().out
+def printed_by(program: str, folder: Path) -> str:
+    """What a program of a page prints when it is run as a script."""
+    script = folder / "program.py"
+    script.write_text(program)
+    return subprocess.run([sys.executable, script], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def _commands(console: str, beside: list[subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str]) -> None:
+def _commands(
+    console: str, beside: list[subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = console.splitlines()
     capsys.readouterr()
     for command in (line[2:] for line in lines if line.startswith("$ ")):
@@ -105,16 +108,14 @@ def _started(words: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _open_questions() -> list[object]:
-    told = subprocess.run(
-        [sys.executable, "-m", "codomyrmex", "--json", "approvals", "list"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    answer = json.loads(told.stdout)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        run(["--json", "approvals", "list"])
+    answer = json.loads(told.getvalue())
     return list(answer["data"]["approvals"]) if answer["ok"] else []
 
 
-@contextmanager
+@contextlib.contextmanager
 def _background() -> Iterator[list[subprocess.Popen[bytes]]]:
     beside: list[subprocess.Popen[bytes]] = []
     try:

@@ -54,4 +54,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_index_lists_every_page() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     listed = {str((DOCS / link).resolve()) for link in LINK.findall(index)}
-    assert [str(page) for page in sorted(DOCS.rglob("*.md")) if page.name != "README.md" and str(page) not in listed] == []
+    assert [
+        str(page)
+        for page in sorted(DOCS.rglob("*.md"))
+        if page.name != "README.md" and str(page) not in listed
+    ] == []

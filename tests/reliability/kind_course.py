@@ -8,7 +8,6 @@ an undisturbed run, holds journals against themselves and against what the actio
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -324,10 +323,11 @@ def _audit_run(audit: Audit, reader: RunReader, path: str, run_id: str, effects:
 
 def _worked(events: list[dict[str, Any]], effects: list[Effect]) -> list[dict[str, Any]]:
     """The events of tasks that call an action: the others (groups, kinds) note nothing."""
-    noted = {effect.task for effect in effects}
     silent = {event["task"] for event in events if event["event"] in ("expanded", "waiting")}
-    started = {event["task"] for event in events if event["event"] == "started"}
-    return [event for event in events if event["task"] in noted | started and event["task"] not in silent]
+    worked = {effect.task for effect in effects}
+    worked |= {event["task"] for event in events if event["event"] == "started"}
+    worked -= silent
+    return [event for event in events if event["task"] in worked]
 
 
 def _approval_faults(database: SQLiteDatabase, events: list[dict[str, Any]]) -> list[str]:

@@ -65,8 +65,7 @@ def work(
     """A step that calls `work`; what is no parameter of it is a key of the step."""
     given = {key: more.pop(key) for key in ("value", "pause_s", "fails", "fails_first") if key in more}
     call = {"call": "kind_steps:work", "with": {"folder": str(folder), **given}, "isolation": isolation}
-    needs = {"dependencies": list(after)} if after else {}
-    return {"name": name, **call, **needs, **more}
+    return {"name": name, **call, "dependencies": list(after), **more}
 
 
 # -- the workflows ---------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ class RunOrchestrator:
         self._slots = Slots(self._drain, runner.run, clock=clock, limit=workers)
         self._process_slots = ProcessSlots(self._drain, runner, self._slots, clock=clock)
         self.timekeeper = Timekeeper(clock, idle=self._is_idle, on_error=self._timekeeper_failed)
-        self.teller = Teller()
+        self.teller = Teller(on_silence=self.timekeeper.look)
         self._live: dict[str, LiveRun] = {}
         self._closing = False
         self._closed = False
@@ -362,7 +362,7 @@ class RunOrchestrator:
         """True when nothing runs and nothing is to be done before the next deadline."""
         if self._drain.failures:
             return not any(chunk.entries or chunk.now_running for chunk in list(self._drain.chunks))
-        return not self._drain.chunks and not self._drain.has_news
+        return not self._drain.chunks and not self._drain.has_news and self.teller.silent
 
     def _begin(self, adoption: Adoption) -> None:
         self._drain.post(adoption)

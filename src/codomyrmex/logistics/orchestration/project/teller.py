@@ -26,7 +26,9 @@ logger = get_logger(__name__)
 class Teller:
     """See the module. Its thread begins with the first handler."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_silence: Callable[[], None] = lambda: None) -> None:
+        self._on_silence = on_silence
+        self._telling = False
         self.dropped = 0
         self._handlers: dict[str, list[Handler]] = {}
         self._queue: deque[tuple[RunState, int, list[Any]]] = deque(maxlen=QUEUE_LIMIT)
@@ -52,6 +54,11 @@ class Teller:
                 self._queue.append((plan.run, plan.now_us, plan.events))
             self._wake.notify()
 
+    @property
+    def silent(self) -> bool:
+        """True while there is nothing that a handler has not heard to its end."""
+        return not self._queue and not self._telling
+
     def stop(self) -> None:
         """Tells what is queued, then ends. Idempotent."""
         with self._wake:
@@ -67,9 +74,13 @@ class Teller:
                     if self._stopping:
                         return
                     self._wake.wait()
+                self._telling = True
                 run, now_us, events = self._queue.popleft()
             for event in events:
                 self._tell_one(run, now_us, event)
+            self._telling = False
+            if not self._queue:
+                self._on_silence()
 
     def _tell_one(self, run: RunState, now_us: int, event: tuple[Any, ...]) -> None:
         kind, position = event[0], event[1]
