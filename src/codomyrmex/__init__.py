@@ -16,6 +16,7 @@ _HOMES = {
     "current_task": "codomyrmex.current_task",
     "CodomyrmexError": "codomyrmex.exceptions",
     "ValidationError": "codomyrmex.exceptions",
+    "register_codec": f"{_PROJECT}.executors.value_files",
 }
 
 

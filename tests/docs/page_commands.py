@@ -2,7 +2,8 @@
 
 A block with `title="NAME"` is a file. In a `console` block `$ ` begins a command; every line below it has to stand in
 what the commands of the block print (`ID` is any id), and a command that ends in ` &` goes on beside the others until
-the page ends. A `python` block without a title runs, and a `text` block right behind it is what it prints.
+the page ends or says `wait`. A `python` block without a title runs, and a `text` block right behind it is what it
+prints.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ def _commands(
         words = shlex.split(command)
         if words[-1] == "&":
             beside.append(_started(words[:-1]))
+        elif words == ["wait"]:
+            assert [process.wait(30) for process in beside] == [0] * len(beside)
         elif words[0] == "codomyrmex":
             run(words[1:])
         else:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from pathlib import Path
 
 import pytest
-from page_commands import follow
+from key_tables import MARKED, PAGE, tables, written
+from page_commands import blocks, follow, printed_by
+
+from codomyrmex import OrchestrationEngine, Workflow
+from codomyrmex.logistics.orchestration.project.workflow_file import load_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+PYTHON = DOCS / "reference" / "python.md"
 FOLLOWED = (
     "how-to/wait-for-people-and-events.md",
     "how-to/child-workflows.md",
@@ -38,6 +44,46 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_a_page_shows_what_happens(name: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert follow(DOCS / name, project, capsys) > 0
+
+
+def test_the_example_of_the_readme_does_what_it_shows(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = project / "section.md"
+    section.write_text(text.partition("## What a workflow can say")[2].partition("\n## ")[0])
+    assert follow(section, project, capsys) == 1
+
+
+def test_the_squares_of_the_readme_run(project: Path) -> None:
+    (program,) = [
+        block.text for block in blocks(ROOT / "README.md") if block.kind == "python" and not block.title
+    ]
+    assert printed_by(program, project) == "True None 14\n"
+
+
+def test_the_tables_of_keys_are_those_of_the_schema() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == written(page), "python tests/docs/key_tables.py writes them"
+    assert {name for _, name, _ in MARKED.findall(page)} == set(tables())
+
+
+def test_the_examples_of_the_workflow_file_are_whole() -> None:
+    (example,) = [block.text for block in blocks(PAGE) if block.kind == "yaml"]
+    assert load_text(example, file="nightly.yaml").document["name"] == "nightly"
+
+
+@pytest.mark.parametrize(("title", "kind"), [("Build", Workflow), ("Run", OrchestrationEngine)])
+def test_every_method_of_the_reference_is_there(title: str, kind: type) -> None:
+    text = PYTHON.read_text(encoding="utf-8").partition(f"## {title}: ")[2].partition("\n## ")[0]
+    for row in (line for line in text.splitlines() if line.startswith("| `")):
+        for name, parameters in re.findall(r"`(?:Workflow\.)?(\w+)\(([^)`]*)\)`", row.split(" | ")[0]):
+            told = [word.partition("=")[0].strip(" *") for word in parameters.split(",")]
+            taken = inspect.signature(getattr(kind, name)).parameters
+            assert set(filter(None, told)) - {"/"} <= set(taken), name
+    shown = set(re.findall(r"[`(](\w+)\(", text)) | {"load", "parameters", "steps"}
+    own = {name for name, value in vars(kind).items() if inspect.isfunction(value) and name[0] != "_"}
+    assert own - shown <= {"to_dict", "progress", "running"}
 
 
 def pages() -> list[Path]:

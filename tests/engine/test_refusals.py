@@ -64,7 +64,7 @@ def asked(engine: OrchestrationEngine, **approval: Any) -> str:
     workflow.approval("ship", "Ship it?", **approval)
     started = engine.start_workflow(workflow)
     wait_until(lambda: started.tasks["ship"].reason == "approval")
-    return started.execution_id
+    return str(started.execution_id)
 
 
 def same(value: Any) -> Any:

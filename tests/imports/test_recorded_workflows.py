@@ -65,7 +65,7 @@ def test_no_child_starts_before_its_parents_results_are_recorded(name: str) -> N
     path = needed("wfinstances", name)
     imported = read_wfformat(text_of(path), Recording(time_scale=0))
     with OrchestrationEngine(state=":memory:") as engine:
-        run = engine.execute_workflow(load_text(write_yaml(imported.tree)).document)
+        run = engine.execute_workflow(imported.tree)
         assert run.success
         assert broken_edges(edges_of(path), engine.reader.events(run.execution_id)) == []
 
@@ -76,7 +76,7 @@ def test_all_recorded_workflows_run_on_disk_with_every_edge_respected(tmp_path: 
     with OrchestrationEngine(state=tmp_path / "state") as engine:
         for path in recordings():
             imported = read_wfformat(text_of(path), Recording(time_scale=0))
-            run = engine.execute_workflow(load_text(write_yaml(imported.tree)).document)
+            run = engine.execute_workflow(imported.tree)
             assert run.success, path.name
             events = list(engine.reader.events(run.execution_id))
             assert broken_edges(edges_of(path), events) == [], path.name
@@ -171,7 +171,7 @@ def test_what_is_no_recording_is_refused(text: str, expected: str) -> None:
 def test_a_recorded_task_lets_go_soon_after_it_is_cancelled() -> None:
     imported = read_wfformat(recording({"id": "a"}, a={"runtimeInSeconds": 3000}), Recording())
     with OrchestrationEngine(state=":memory:") as engine:
-        run = engine.start_workflow(load_text(write_yaml(imported.tree)).document)
+        run = engine.start_workflow(imported.tree)
         wait_until(lambda: run.tasks["a"].status == "running")
         asked = time.monotonic()
         engine.cancel(run.execution_id)

@@ -63,7 +63,9 @@ def work(
     folder: Path, name: str, *, after: tuple[str, ...] = (), isolation: str = "thread", **more: Any
 ) -> dict[str, Any]:
     """A step that calls `work`; what is no parameter of it is a key of the step."""
-    given = {key: more.pop(key) for key in ("value", "pause_s", "fails", "fails_first") if key in more}
+    given: dict[str, Any] = {
+        key: more.pop(key) for key in ("value", "pause_s", "fails", "fails_first") if key in more
+    }
     call = {"call": "kind_steps:work", "with": {"folder": str(folder), **given}, "isolation": isolation}
     return {"name": name, **call, "dependencies": list(after), **more}
 

@@ -66,8 +66,8 @@ class Trial:
             runs, delivered, others = runs + 1, delivered + found.kills, others + found.other_kills
             tasks, repeats = tasks + found.tasks, repeats + found.repeats
         return (
-            f"{delivered} kills at this moment and {others} at others in {runs} runs of {tasks} tasks in all: "
-            f"ends that differ 0, recorded tasks begun again 0, processes left 0, unrecorded attempts repeated {repeats}"
+            f"{delivered} kills at this moment and {others} at others in {runs} runs of {tasks} tasks in all: ends "
+            f"that differ 0, recorded tasks begun again 0, processes left 0, unrecorded attempts repeated {repeats}"
         )
 
     def _run(self, name: str, kills: int) -> Audit:

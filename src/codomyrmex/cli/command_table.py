@@ -97,7 +97,7 @@ GROUPS: dict[str, tuple[Entry, ...]] = {
             "Print the JSON Schema of workflow files, for editors and for agents",
             "workflows:schema",
         ),
-        Entry("test", "Run the tests beside workflows, in memory and in virtual time", "workflow_test:test"),
+        Entry("test", "Run the tests of workflows: NAME.test.yaml beside NAME.yaml", "workflow_test:test"),
     ),
     "actions": (
         Entry("list", "List the actions that there are to choose from", "actions:list_actions"),

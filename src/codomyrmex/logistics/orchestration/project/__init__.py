@@ -52,12 +52,14 @@ _HOMES = {
     # Inside an action
     "action": "codomyrmex.current_task",
     "current_task": "codomyrmex.current_task",
+    "register_codec": f"{_PROJECT}.executors.value_files",
     # Errors
     "ActionNotFound": "codomyrmex.exceptions",
     "CodomyrmexError": "codomyrmex.exceptions",
     "Conflict": "codomyrmex.exceptions",
     "EngineForked": "codomyrmex.exceptions",
     "IllegalTransition": "codomyrmex.exceptions",
+    "NotAllowed": "codomyrmex.exceptions",
     "NotResumable": "codomyrmex.exceptions",
     "ResourceRefused": "codomyrmex.exceptions",
     "RunFailed": "codomyrmex.exceptions",

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from codomyrmex.exceptions import StoreError
+from codomyrmex.exceptions import EngineClosed, StoreError
 from codomyrmex.logistics.orchestration.project.actions.loading import load_function
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
@@ -61,6 +61,7 @@ class AttemptRunner:
         self._factories = executors
         self._executors: dict[Isolation, Executor] = {}
         self._making = Lock()
+        self._closed = False
         self._warm: WarmExecutor | None = None
         """That of process isolation, once it has been wanted."""
         self._epoch = epoch
@@ -121,6 +122,8 @@ class AttemptRunner:
             return found
         with self._making:
             found = self._executors.get(isolation)
+            if found is None and self._closed:
+                raise EngineClosed("the engine is being shut down; nothing new starts")
             if found is None:
                 found = self._executors[isolation] = self._factories[isolation]()
             if isolation is Isolation.PROCESS and isinstance(found, WarmExecutor):
@@ -134,6 +137,8 @@ class AttemptRunner:
 
     def close(self) -> None:
         """Ends everything that still runs."""
+        with self._making:
+            self._closed = True
         for executor in list(self._executors.values()):
             executor.close()
         self._results.close()

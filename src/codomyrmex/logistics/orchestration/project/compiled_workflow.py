@@ -59,6 +59,8 @@ class CompiledWorkflow:
     """The same from the other side."""
     waiting: Mapping[int, WaitingSpec]
     """Steps that hold no slot."""
+    grids: frozenset[int]
+    """The fan-outs that stand in the document as names with a list each."""
     caches: Mapping[int, StepCache]
     timeout_s: float | None
     concurrency: Template | None

@@ -97,7 +97,12 @@ class DefinitionFinder:
     def _files(self) -> Iterator[Path]:
         seen: set[Path] = set()
         for file in self._candidates():
-            if file.suffix in SUFFIXES and not _is_test(file) and file not in seen and not is_state_path(file):
+            if (
+                file.suffix in SUFFIXES
+                and not _is_test(file)
+                and file not in seen
+                and not is_state_path(file)
+            ):
                 seen.add(file)
                 yield file
                 if len(seen) >= FILES_AT_MOST:

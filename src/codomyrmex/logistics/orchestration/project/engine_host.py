@@ -28,6 +28,7 @@ from codomyrmex.logistics.orchestration.project import engine_store, intent_stor
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
+from codomyrmex.logistics.orchestration.project.executors.worker.modules import IMPORTING
 from codomyrmex.logistics.orchestration.project.news import News, StopAsked
 from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, socket_path
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
@@ -114,6 +115,7 @@ class EngineHost:
         """Opens the state below `state_dir` (None: in memory), or the given `database`, and enters it."""
         from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 
+        _refuse_import()
         settings = settings or HostSettings()
         if database is None:
             path = ":memory:" if state_dir is None else state_dir / "state.db"
@@ -329,6 +331,16 @@ class EngineHost:
             )
             return
         self._renewed_s = now_s
+
+
+def _refuse_import() -> None:
+    """An engine that a worker starts by importing a script would run its workflow once more, without end."""
+    pid, _colon, path = os.environ.get(IMPORTING, "").partition(":")
+    if pid == str(os.getpid()):
+        raise CodomyrmexError(
+            f"{path} starts an engine when it is imported, and a worker imports it to find its functions",
+            hint='put what the script does under `if __name__ == "__main__":`',
+        )
 
 
 @dataclass(frozen=True, slots=True)

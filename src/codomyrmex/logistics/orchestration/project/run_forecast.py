@@ -15,7 +15,7 @@ from typing import Any
 from codomyrmex.logistics.orchestration.project.cache_store import CacheEntry
 from codomyrmex.logistics.orchestration.project.expressions import EvaluationError, Reference
 from codomyrmex.logistics.orchestration.project.file_hashes import InputMissing
-from codomyrmex.logistics.orchestration.project.run_scope import RunScope, fan_out_items
+from codomyrmex.logistics.orchestration.project.run_scope import RunScope, items_of_step
 from codomyrmex.logistics.orchestration.project.run_selection import references_of
 from codomyrmex.logistics.orchestration.project.run_state import BLOCKED, COMPLETED, SKIPPED, RunState
 from codomyrmex.logistics.orchestration.project.states import TriggerRule
@@ -129,7 +129,7 @@ class Forecast:
 
     def _items(self, step: int, name: str) -> Verdict:
         run = self._run
-        items = fan_out_items(run.workflow.fan_outs[step].resolve(RunScope(run)))
+        items = items_of_step(run, step)
         first = len(run.state)
         run.add_group(step, first, items)
         results: dict[int, bytes] = {}

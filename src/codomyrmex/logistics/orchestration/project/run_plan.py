@@ -21,7 +21,7 @@ import msgspec
 from codomyrmex.logistics.orchestration.project import run_phases, waiting_steps
 from codomyrmex.logistics.orchestration.project.expressions import EvaluationError
 from codomyrmex.logistics.orchestration.project.run_overlay import RunOverlay, encoded
-from codomyrmex.logistics.orchestration.project.run_scope import RunScope, fan_out_items
+from codomyrmex.logistics.orchestration.project.run_scope import RunScope, items_of_step
 from codomyrmex.logistics.orchestration.project.run_state import (
     BLOCKED,
     CANCELLED,
@@ -490,9 +490,8 @@ class RunPlan(RunOverlay):
             if condition is not None and not condition.evaluate(RunScope(self.run, self)):
                 self.settle_unstarted(step, SKIPPED, "condition")
                 return
-            over = workflow.fan_outs.get(step)
-            if over is not None:
-                self._fan_out(step, fan_out_items(over.resolve(RunScope(self.run, self))))
+            if step in workflow.fan_outs:
+                self._fan_out(step, items_of_step(self.run, step, self))
                 return
         except EvaluationError as error:
             self.settle_unstarted(

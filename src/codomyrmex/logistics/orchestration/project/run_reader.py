@@ -66,7 +66,9 @@ WHERE fan_out.run = ? AND task.state IN ('failed', 'cancelled')
 EVENTS = "SELECT sequence, at, body FROM event WHERE run = ? AND sequence > ? ORDER BY sequence"
 
 
-_RUN_ENDINGS = frozenset({"RunTimedOut", "Skipped"})
+_RUN_ENDINGS = {"RunTimedOut": "", "Skipped": "not started: "}
+DEFINITIONS_KEPT = 16
+"""So many compiled definitions a reader keeps."""
 _PHASE_WORDS = {
     "compensating": "undoing what had completed",
     "on_failure": "running its on_failure steps",
@@ -226,11 +228,7 @@ class RunReader:
 
     def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
         """What waits for an answer, oldest first, each with the name of its task; with `limit` all, newest first."""
-        found = (
-            self._unanswered()
-            if limit is None
-            else approvals.list_all(self._database, limit)
-        )
+        found = self._unanswered() if limit is None else approvals.list_all(self._database, limit)
         tables = {run_id: self._table(run_id) for run_id in {question.run_id for question in found}}
         return [(tables[question.run_id].name_of(question.position), question) for question in found]
 
@@ -276,10 +274,18 @@ class RunReader:
         near = difflib.get_close_matches(text, names, n=1)
         return near[0] if near else None
 
+    def know(self, workflow: CompiledWorkflow) -> None:
+        """Takes a compiled definition from who has it, so that it need not be compiled again to be read."""
+        self._compiled.pop(workflow.hash, None)
+        self._compiled[workflow.hash] = workflow
+        if len(self._compiled) > DEFINITIONS_KEPT:
+            del self._compiled[next(iter(self._compiled))]
+
     def _workflow(self, hash: str) -> CompiledWorkflow:
         found = self._compiled.get(hash)
         if found is None:
-            found = self._compiled[hash] = compile_workflow(definition_store.read(self._database, hash))
+            found = compile_workflow(definition_store.read(self._database, hash))
+            self.know(found)
         return found
 
     def _table(self, run_id: str) -> TaskTable:
@@ -424,8 +430,8 @@ def failure_text(failure: Mapping[str, Any]) -> str | None:
     if not failure:
         return None
     message = str(failure.get("message") or "").strip().splitlines()
-    if failure.get("type") in _RUN_ENDINGS and message and "step" not in failure:
-        return message[0]
+    if message and "step" not in failure and failure.get("type") in _RUN_ENDINGS:
+        return f"{_RUN_ENDINGS[failure['type']]}{message[0]}"
     kind = str(failure.get("type", "error")).rpartition(".")[2]
     text = f"{kind}: {message[0]}" if message and message[0] else kind
     return f"step {failure['step']!r}: {text}" if "step" in failure else text

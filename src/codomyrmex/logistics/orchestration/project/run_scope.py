@@ -179,20 +179,36 @@ def scope_of(run: RunState, position: int, plan: Overlay | None = None) -> RunSc
     return RunScope(run, plan, item=found[0], index=found[1], undone=undone)
 
 
-def fan_out_items(value: Any) -> list[Any]:
-    """The items that a resolved `foreach` stands for: a list as it is, a grid as its combinations in order.
+def items_of_step(run: RunState, step: int, plan: Overlay | None = None) -> list[Any]:
+    """The items of a fan-out step, worked out; raises `EvaluationError`."""
+    value = run.workflow.fan_outs[step].resolve(RunScope(run, plan))
+    return grid_items(value) if step in run.workflow.grids else fan_out_items(value)
 
-    A grid is a mapping of names to lists; the last name varies fastest. Raises `EvaluationError`.
-    """
+
+def fan_out_items(value: Any) -> list[Any]:
+    """The items that a resolved `foreach` stands for, in order; raises `EvaluationError` for what is no list."""
     if isinstance(value, list):
         return value
-    if isinstance(value, dict) and "$type" not in value:
-        combinations: list[dict[str, Any]] = [{}]
-        for name, choices in value.items():
-            if not isinstance(choices, list):
-                raise EvaluationError(f"foreach: {name!r} of the grid is not a list")
-            combinations = [{**before, name: choice} for before in combinations for choice in choices]
-        return combinations
-    if isinstance(value, dict) and value.get("$type") in ("tuple", "set", "frozenset"):
-        return list(value["value"])
+    if isinstance(value, dict):
+        if value.get("$type") in ("tuple", "set", "frozenset"):
+            return list(value["value"])
+        if "$type" not in value:
+            raise EvaluationError(
+                "foreach wants a list, got a mapping; take ${keys(...)} or ${values(...)} of it"
+            )
     raise EvaluationError(f"foreach wants a list, got {type(value).__name__}")
+
+
+def grid_items(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The combinations of a grid (names to lists), in order; the last name varies fastest.
+
+    Raises `EvaluationError` where one of them is no list.
+    """
+    combinations: list[dict[str, Any]] = [{}]
+    for name, choices in value.items():
+        try:
+            found = fan_out_items(choices)
+        except EvaluationError as error:
+            raise EvaluationError(f"foreach: {name!r} of the grid: {error}") from error
+        combinations = [{**before, name: choice} for before in combinations for choice in found]
+    return combinations

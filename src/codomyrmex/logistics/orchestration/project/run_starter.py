@@ -144,6 +144,7 @@ class RunStarter:
 
     def execution(self, live: LiveRun) -> WorkflowExecution:
         """The execution of a run that is live here."""
+        self.reader.know(live.state.workflow)
         return WorkflowExecution(
             self.reader, live.state.id, wait=lambda timeout_s: self.host.orchestrator.wait(live, timeout_s)
         )

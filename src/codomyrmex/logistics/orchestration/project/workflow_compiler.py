@@ -86,6 +86,9 @@ def compile_workflow(document: Mapping[str, Any], *, functions: Functions | None
         compensations=compiler.compensations,
         undoes={undoing: step for step, undoing in compiler.compensations.items()},
         waiting=compiler.waiting,
+        grids=frozenset(
+            step for step in compiler.fan_outs if isinstance(compiler.steps[step].get("foreach"), Mapping)
+        ),
         caches=compiler.caches,
         timeout_s=document.get("timeout_s"),
         concurrency=concurrency,
@@ -164,7 +167,7 @@ class _Compiler:
             self.spec_of.append(self.specs.number_of(step, function, handler=handler))
         except ExpressionError as error:
             self.spec_of.append(0)
-            self._expression((*place, "env"), error)
+            self._expression((*place, _faulty_key(step)), error)
             self.templates.append(None)
             self.parents.append(())
             return
@@ -352,7 +355,8 @@ class _Compiler:
             "concurrency",
         ):
             message = "a secret must not stand here: this is stored and shown"
-            self._fault(path, message, code="secret", advice="use a secret only in parameters or env")
+            advice = "take it out: parameters and env are the places where a secret may come to stand"
+            self._fault(path, message, code="secret", advice=advice)
             return
         self._fault(
             path, "secrets are not supported by this version", code="unsupported", advice="use ${env.NAME}"
@@ -434,3 +438,12 @@ class _Compiler:
                 Fault(message=message, code=code, got=got, nearest=near[0] if near else None, advice=advice),
             )
         )
+
+
+def _faulty_key(step: Mapping[str, Any]) -> str:
+    """Which part of how a step is run could not be read: its folder, or its environment."""
+    try:
+        compile_template(step.get("working_dir", ""))
+    except ExpressionError:
+        return "working_dir"
+    return "env"

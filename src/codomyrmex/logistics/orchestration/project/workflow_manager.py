@@ -22,6 +22,7 @@ from codomyrmex.logistics.orchestration.project.run_selection import Part
 from codomyrmex.logistics.orchestration.project.run_starter import RunStarter
 from codomyrmex.logistics.orchestration.project.states import WorkflowStatus
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
+from codomyrmex.logistics.orchestration.project.workflow_check import checked_document
 from codomyrmex.logistics.orchestration.project.workflow_dag import WorkflowDAG
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition, check
@@ -128,13 +129,17 @@ class WorkflowManager:
         return sorted({each.name for each in self.finder.all()} | set(self._created))
 
     def definition(self, what: WorkflowLike, *, caller_dir: Path | None = None) -> Definition:
-        """The definition that a name, path, `Workflow` or document stands for."""
+        """The definition that a name, path, `Workflow` or mapping (what a workflow file holds) stands for."""
         if isinstance(what, Definition):
             return what
         if isinstance(what, Workflow):
             return Definition.of_workflow(what)
         if isinstance(what, Mapping):
-            return Definition(document=Workflow.from_document(what).to_document())
+            tree = {key: value for key, value in what.items() if key != "isolation"}
+            subject = f"workflow {what.get('name')!r}"
+            return Definition(
+                document=checked_document(tree, isolation=what.get("isolation"), subject=subject)
+            )
         text = os.fspath(what)
         if text in self._created:
             return Definition.of_workflow(self._created[text])

@@ -182,4 +182,10 @@ def positional_names(function: Callable[..., Any]) -> list[str]:
     import inspect
 
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [each.name for each in inspect.signature(function).parameters.values() if each.kind in kinds]
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        raise TypeError(
+            f"{function!r} does not tell the names of its parameters; wrap it in a function of your own"
+        ) from None
+    return [each.name for each in signature.parameters.values() if each.kind in kinds]

@@ -253,14 +253,21 @@ class ProcessExecutor:
         for worker in workers + busy:
             worker.close()
         deadline = time.monotonic() + CLOSE_LIMIT_S
+        self._wait_for(workers, deadline)
+        while self._running and time.monotonic() < deadline + 1.0:
+            time.sleep(0.005)
+        with self._lock:  # those that came up, or ended what they ran, meanwhile
+            late, self._retired = self._retired, []
+        self._wait_for(late, time.monotonic() + CLOSE_LIMIT_S)
+
+    def _wait_for(self, workers: Iterable[WorkerProcess], deadline: float) -> None:
+        """Waits for workers that were told to end, and ends them at the deadline (monotonic)."""
         for worker in workers:
             if not worker.wait(max(0.05, deadline - time.monotonic())):
                 worker.kill()
                 worker.wait(1.0)
                 process_tree.kill_marked(process_tree.WORKER_VARIABLE, worker.id)
             self._remove_spool(worker)
-        while self._running and time.monotonic() < deadline + 1.0:
-            time.sleep(0.005)
 
     # --------------------------------------------------------------------------------------- one attempt
 
@@ -271,10 +278,15 @@ class ProcessExecutor:
             attempt = begun.attempt
             worker = self._take(self._kind_of(attempt))
             with self._lock:
-                if begun.cancelled:
+                closed = self._closed
+                if begun.cancelled and not closed:
                     self._put(worker)
                     return verdicts.cancelled_before_start()
-                begun.assign(worker)
+                if not closed:
+                    begun.assign(worker)
+            if closed:  # it came up while everything was being ended
+                self._retire(worker)
+                raise WorkerStartFailed("the executor has been closed")
             self._send(begun, worker)
         try:
             header, body = worker.receive()

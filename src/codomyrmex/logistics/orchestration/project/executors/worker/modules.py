@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Optional
 
+IMPORTING = "CODOMYRMEX_IMPORTING"
+"""Set while a file of the user is imported: the process that does it, and the file."""
 CHECK_EVERY_S = 0.02
 _RACY_NS = 2_000_000_000
 BUILT_IN = {
@@ -197,11 +199,18 @@ def _execute(name: str, path: str) -> ModuleType:
         raise ActionNotFound(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    before = os.environ.get(IMPORTING)
+    os.environ[IMPORTING] = f"{os.getpid()}:{path}"
     try:
         spec.loader.exec_module(module)
     except BaseException:
         sys.modules.pop(name, None)
         raise
+    finally:
+        if before is None:
+            del os.environ[IMPORTING]
+        else:
+            os.environ[IMPORTING] = before
     return module
 
 
