@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Barrier, Event, Lock
 from typing import Any
 
@@ -444,3 +445,29 @@ def test_handlers_are_told_every_event_in_the_order_of_the_commits(engine: Orche
         ("run_started", None), ("started", "a"), ("completed", "a"), ("started", "b"), ("completed", "b"),
         ("run_completed", None),
     ]  # fmt: skip
+
+
+def test_a_cancel_ends_what_runs_and_lets_the_clean_up_run_to_its_end(tmp_path: Path) -> None:
+    """The wish to end is repeated until all has heard; it must not reach what begins after it."""
+    sleeps = {"module": "shell", "action": "run"}
+    document = {
+        "codomyrmex": 1,
+        "name": "tidy",
+        "steps": [
+            {"name": "made", **sleeps, "parameters": {"command": ["true"]}, "compensate": {
+                **sleeps, "parameters": {"command": ["sleep", "0.4"]},
+            }},
+            {"name": "long", **sleeps, "parameters": {"command": ["sleep", "60"]}, "dependencies": ["made"]},
+        ],
+        "finally": [{"name": "swept", **sleeps, "parameters": {"command": ["sleep", "0.3"]}}],
+    }  # fmt: skip
+    with OrchestrationEngine(state=tmp_path / "state", root=tmp_path) as engine:
+        execution = engine.start_workflow(document)
+        wait_until(lambda: execution.tasks["long"].status == "running")
+        engine.cancel(execution.execution_id)
+        assert execution.wait(30)
+        statuses = {name: task.status for name, task in execution.tasks.items()}
+    assert statuses == {
+        "made": "completed", "long": "cancelled", "made.compensate": "completed", "swept": "completed",
+    }  # fmt: skip
+    assert execution.status.value == "cancelled"

@@ -143,7 +143,7 @@ def test_a_foreach_over_a_result_that_is_a_mapping_fails_its_step(engine: Orches
     table = workflow.step(dict, a=1, b=2).options(name="table")
     workflow.map(same, over=table.output).options(name="each")
     ended = engine.execute_workflow(workflow)
-    assert "foreach: 'a' of the grid is not a list" in str(ended.error)
+    assert "foreach wants a list, got a mapping" in str(ended.error)
     assert ended.tasks["each"].status == "failed"
 
 
@@ -159,7 +159,7 @@ def test_a_foreach_over_a_parameter_that_is_a_mapping_fails_its_step(
         """,
     )
     ended = engine.execute_workflow("spread.yaml", table={"a": 1})
-    assert "step 'each': ExpressionError: foreach: 'a' of the grid is not a list" in str(ended.error)
+    assert "step 'each': ExpressionError: foreach wants a list, got a mapping" in str(ended.error)
 
 
 # -- children ----------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ class OpenWait(NamedTuple):
             line = command("approvals", "answer", self.run_id, self.task)
         else:
             line = command("runs", "signal", self.run_id, self.wait.what)
-        gap = ": " if len(said) + len(line) + 2 <= _LONGEST_LINE else ":\n  "
-        return f"{said}{gap}{line}"
+        beside = len(said) + len(line) + 3 <= _LONGEST_LINE
+        return f"{said} ({line})" if beside else f"{said}\n  {line}"
 
 
 def open_waits(reads: RunReads, run_id: str, tasks: Sequence[TaskView] | None = None) -> Iterator[OpenWait]:

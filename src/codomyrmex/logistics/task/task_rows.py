@@ -101,7 +101,7 @@ def answer(tx: Transaction, rows: Rows) -> int:
 
 
 def withdraw(tx: Transaction, rows: Rows) -> int:
-    """First attempts that were taken back before they began, whose tasks have no row again: (run, position, attempt)."""
+    """First attempts taken back before they began, whose tasks have no row again: (run, position, attempt)."""
     return tx.execute_many(WITHDRAW, rows)
 
 

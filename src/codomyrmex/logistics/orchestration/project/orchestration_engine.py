@@ -318,7 +318,9 @@ def _live_view(live: LiveRun) -> RunView:
         execution_id=state.id,
         workflow=state.workflow.name,
         status=state.status.value,
-        tasks=TaskCounts(total=len(state), **counts),
+        tasks=TaskCounts(total=sum(counts.values()), **counts),
         failed_step=state.name_of(state.first_failure) if state.first_failure is not None else None,
         owner="this engine",
+        phase=state.phase.value,
+        intent=state.intent.value,
     )

@@ -40,7 +40,7 @@ from codomyrmex.logistics.orchestration.project.run_gate import RunGate
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.slots import Slots
-from codomyrmex.logistics.orchestration.project.states import RunIntent, WorkflowStatus
+from codomyrmex.logistics.orchestration.project.states import RunIntent, RunPhase, WorkflowStatus
 from codomyrmex.logistics.orchestration.project.teller import Teller
 from codomyrmex.logistics.orchestration.project.timekeeper import Timekeeper
 from codomyrmex.logistics.orchestration.project.wishes import asked, news_of
@@ -280,15 +280,23 @@ class RunOrchestrator:
             else:
                 self._slots.give(chunk)
 
-    def stop_attempts(self, run: RunState, *, kill: bool, asked: frozenset[int] = frozenset()) -> None:
+    def stop_attempts(self, run: RunState, *, kill: bool) -> None:
+        self._stop_attempts(run, kill=kill, phase=run.phase, asked=frozenset())
+
+    def _stop_attempts(self, run: RunState, *, kill: bool, phase: RunPhase, asked: frozenset[int]) -> None:
+        """Asks what runs of a phase to end, again and again until all of it has heard; the next phase is not meant."""
+        if run.phase is not phase:
+            return
         found = {
             at
             for at in self.running_positions(run)
             if at not in asked and self._runner.stop(run, at, kill=kill)
         }
         if any(chunk.run is run for chunk in list(self._drain.chunks)):
-            again = lambda: self.stop_attempts(run, kill=kill, asked=asked | found)  # noqa: E731
-            self.timekeeper.call_in(STOP_AGAIN_S, again)
+            self.timekeeper.call_in(
+                STOP_AGAIN_S,
+                lambda: self._stop_attempts(run, kill=kill, phase=phase, asked=asked | found),
+            )
 
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         delay_s = (ready_us - self._clock.now_us()) / 1_000_000
