@@ -13,6 +13,7 @@ from dying_engine import drop, run_through_deaths
 from codomyrmex.clock import VirtualClock
 from codomyrmex.exceptions import Conflict
 from codomyrmex.logistics.orchestration.project import approvals
+from codomyrmex.logistics.orchestration.project.child_definition import child_id
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.orchestration.project.run_control import RunControl
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
@@ -239,9 +240,8 @@ def test_children_are_started_once_and_their_end_is_told_whichever_commit_is_the
         run = FinishedRun(reader, reader.find("@last"))
         assert run.outputs == {"each": [{"n": 0}, {"n": 1}]}, number
         assert_once(run)
-        assert database.query("SELECT count(*), count(DISTINCT id) FROM run WHERE parent IS NOT NULL") == [
-            (2, 2)
-        ]
+        ids = database.query("SELECT id FROM run WHERE parent IS NOT NULL ORDER BY parent_position")
+        assert ids == [(child_id(run.execution_id, f"each[{n}]", 1),) for n in (0, 1)]
         database.close()
 
 

@@ -129,7 +129,10 @@ class KindCourse:
                 if database.query(self.aim) and (at_start or "engine " in self._said_file.read_text()):
                     break
                 time.sleep(0.002)
-                assert time.monotonic() < limit_s, self._said_file.read_text()
+                if time.monotonic() >= limit_s:
+                    engine.kill()
+                    engine.wait()
+                    raise AssertionError(f"the moment never came: {self._said_file.read_text()}")
         _pause(engine, self.chance.uniform(0.0, self.chance.choice((SOON_S, self.within_s))))
         if self.chance.random() < 0.5:
             self._answer_some(self.chance.randint(1, 2))

@@ -151,6 +151,8 @@ def _imagined_run(
 
 def _plan(prepared: Prepared, workflow: CompiledWorkflow, left_out: frozenset[str]) -> dict[str, Any]:
     """What a run would do: its parameters and its steps, those of one level side by side."""
+    from codomyrmex.logistics.orchestration.project.states import RunPhase
+
     names = workflow.names
     main = {step for step in range(workflow.main_count) if names[step] not in left_out}
     levels = [[names[step] for step in level if step in main] for level in workflow.graph.levels()]
@@ -159,8 +161,20 @@ def _plan(prepared: Prepared, workflow: CompiledWorkflow, left_out: frozenset[st
         "parameters": from_tagged(prepared.parameters, classes=False),
         "levels": [level for level in levels if level],
         "fan_outs": [names[step] for step in workflow.fan_outs if step in main],
+        "handlers": {
+            phase.value: [names[step] for step in workflow.phase_steps(phase)]
+            for phase in list(RunPhase)[1:]
+            if workflow.phase_steps(phase)
+        },
         "warnings": list(prepared.warnings),
     }
+
+
+_WHEN = {
+    "compensating": "after a failure or a cancel, the last first, as far as they completed",
+    "on_failure": "after a failure",
+    "finally": "at the end, however it went",
+}
 
 
 def plan_lines(terminal: Terminal, plan: Mapping[str, Any]) -> list[str]:
@@ -175,6 +189,9 @@ def plan_lines(terminal: Terminal, plan: Mapping[str, Any]) -> list[str]:
         shown = [f"{name} (for each)" if name in fan_outs else name for name in level[:MOST_NAMES]]
         more = f" and {len(level) - MOST_NAMES:,} more" if len(level) > MOST_NAMES else ""
         lines.append(f"  {number}  {', '.join(shown)}{more}")
+    for phase, names in plan.get("handlers", {}).items():
+        more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+        lines += ["", terminal.paint(_WHEN[phase], "bold"), f"  {', '.join(names[:MOST_NAMES])}{more}"]
     return lines
 
 
