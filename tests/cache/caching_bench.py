@@ -36,7 +36,7 @@ class Bench:
             epoch=1,
             state_dir=None,
             results=self.results,
-            caching=self.caching,
+            caching=lambda: self.caching,
         )
         self.calls = 0
         self.numbers = 0

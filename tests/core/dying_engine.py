@@ -85,5 +85,5 @@ def run_through_deaths(
 
 
 def _find_or_start(engine: OrchestrationEngine, what: Any) -> str:
-    stored = engine.reader.runs()[0]
+    stored = engine.reader.runs(roots=True)[0]
     return stored[0].execution_id if stored else engine.start_workflow(what).execution_id

@@ -43,8 +43,10 @@ _IDLE_READERS = 4
 _STATEMENTS_KEPT = 128
 _OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 
+# No limit to the log's file: a file over one is cut inside a commit, which held writers back for over 100 ms. It is
+# written again from its beginning after each checkpoint, and goes when the last engine closes.
 _WRITER_PRAGMAS = (
-    "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864;"
+    "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=-1;"
     "PRAGMA cache_size=-65536; PRAGMA temp_store=memory; PRAGMA mmap_size=0;"
     "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF;"
     # macOS keeps the promise of fsync only when asked with F_FULLFSYNC.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.exceptions import EngineClosed, StoreError
 from codomyrmex.logistics.orchestration.project.actions.loading import load_function
@@ -31,11 +31,13 @@ from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_scope import RunScope, scope_of
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import Isolation
-from codomyrmex.logistics.orchestration.project.step_cache import Question, StepCaching
 from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 from codomyrmex.logistics.orchestration.project.values import encode_tree
 
 _Where = tuple[Isolation, Callable[..., Any] | None]
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
+
 NO_PARAMETERS = b"{}"
 NO_VARIABLES: Mapping[str, str] = {}
 READ_AGAIN_S = (0.05, 0.2, 0.5, 1.0, 2.0, None)
@@ -54,9 +56,10 @@ class AttemptRunner:
         epoch: int,
         state_dir: Path | None,
         results: ResultFiles,
-        caching: StepCaching | None = None,
+        caching: Callable[[], StepCaching] | None = None,
     ) -> None:
-        self.caching = caching
+        self._make_caching = caching
+        self._caching: StepCaching | None = None
         """The cache of steps; without one every step runs."""
         self._factories = executors
         self._executors: dict[Isolation, Executor] = {}
@@ -115,6 +118,13 @@ class AttemptRunner:
             outcome.result = self._results.put(outcome.result)
         return outcome
 
+    def caching(self) -> StepCaching:
+        """What looks results up; made when a step with a cache is first met."""
+        assert self._make_caching is not None
+        if self._caching is None:
+            self._caching = self._make_caching()
+        return self._caching
+
     def executor(self, isolation: Isolation) -> Executor:
         """The executor of an isolation, made when first wanted."""
         found = self._executors.get(isolation)
@@ -160,18 +170,20 @@ class AttemptRunner:
     def _cache(self, run: RunState, position: int) -> bool:
         """Whether a look-up goes before the action: it reads files, so a thread that may wait does it."""
         caches = run.workflow.caches
-        return bool(caches) and self.caching is not None and run.step_of(position) in caches
+        return bool(caches) and self._make_caching is not None and run.step_of(position) in caches
 
     def _run_cached(self, run: RunState, position: int, number: int, where: _Where) -> Outcome:
-        assert self.caching is not None
+        from codomyrmex.logistics.orchestration.project.step_cache import Question
+
+        caching = self.caching()
         started_us, started_ns = time.time_ns() // 1000, time.monotonic_ns()
         question = Question(run=run, position=position, scope=scope_of(run, position), function=where[1])
-        asked = self.caching.ask_settled(question)
-        entry = None if run.options.force else self.caching.find(asked)
+        asked = caching.ask_settled(question)
+        entry = None if run.options.force else caching.find(asked)
         if entry is None:
             outcome = self._kept(self._execute(run, position, number, where))
             if outcome.kind is OutcomeKind.COMPLETED:
-                outcome.cache_row = self.caching.row(asked, outcome.result or b"null")
+                outcome.cache_row = caching.row(asked, outcome.result or b"null")
             return outcome
         duration_ns = time.monotonic_ns() - started_ns
         return Outcome(

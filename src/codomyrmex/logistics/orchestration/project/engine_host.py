@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.clock import Clock, SystemClock
 from codomyrmex.exceptions import CodomyrmexError, NotResumable, StoreError
@@ -36,11 +36,13 @@ from codomyrmex.logistics.orchestration.project.run_loader import attach_results
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation, RunIntent
-from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
 from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
 from codomyrmex.logistics.orchestration.project.wishes import news_of
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
 
 logger = get_logger(__name__)
 
@@ -84,9 +86,7 @@ class EngineHost:
             epoch=self.epoch,
             state_dir=state_dir,
             results=self.results,
-            caching=StepCaching(
-                database=database, results=self.results, now_us=clock.now_us, python=settings.python
-            ),
+            caching=self._caching,
         )
         self.orchestrator = RunOrchestrator(
             database=database,
@@ -246,6 +246,16 @@ class EngineHost:
             )
 
         return {Isolation.THREAD: thread, Isolation.ASYNC: coroutine, Isolation.PROCESS: process}
+
+    def _caching(self) -> StepCaching:
+        from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
+
+        return StepCaching(
+            database=self.database,
+            results=self.results,
+            now_us=self.clock.now_us,
+            python=self.settings.python,
+        )
 
     def _spool_dir(self) -> str:
         """Where workers write before a log has its name; of an in-memory engine, a folder that goes with it."""

@@ -20,7 +20,6 @@ from codomyrmex.clock import Clock
 from codomyrmex.exceptions import NotResumable, SettingsError
 from codomyrmex.logging_monitoring import get_logger
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, HostSettings
-from codomyrmex.logistics.orchestration.project.run_control import RunControl, answerer
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
@@ -36,6 +35,7 @@ from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.workspace import find_workspace
 
 if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.run_control import RunControl
     from codomyrmex.logistics.orchestration.project.task import Task, TaskResult
     from codomyrmex.logistics.orchestration.project.task_orchestrator import TaskOrchestrator
 
@@ -100,13 +100,7 @@ class OrchestrationEngine:
             paths=options.get("workflow_paths", ()),
             modules=options.get("action_modules", ()),
         )
-        self.control = RunControl(
-            self._host.database,
-            self._host.state_dir,
-            self.reader,
-            now_us=self._host.clock.now_us,
-            here=self._here,
-        )
+        self._control: RunControl | None = None
         self._tasks: TaskOrchestrator | None = None
         self._tasks_lock = Lock()
         if recover:
@@ -135,6 +129,18 @@ class OrchestrationEngine:
     def reader(self) -> RunReader:
         """Reads the runs of this state."""
         return self.workflows.reader
+
+    @property
+    def control(self) -> RunControl:
+        """What one may do to the runs of this state."""
+        if self._control is None:
+            from codomyrmex.logistics.orchestration.project.run_control import RunControl
+
+            host = self._host
+            self._control = RunControl(
+                host.database, host.state_dir, self.reader, now_us=host.clock.now_us, here=self._here
+            )
+        return self._control
 
     @property
     def tasks(self) -> TaskOrchestrator:
@@ -216,6 +222,8 @@ class OrchestrationEngine:
         comment: str | None = None,
     ) -> None:
         """Answers an approval of a run; `by` is recorded as claimed where it is not the login name."""
+        from codomyrmex.logistics.orchestration.project.run_control import answerer
+
         who = answerer(by)
         self.control.answer(run_id, task, approved=approved, data=data, who=who, comment=comment)
 

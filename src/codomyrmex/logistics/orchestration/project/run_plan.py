@@ -329,6 +329,9 @@ class RunPlan(RunOverlay):
                 self.events.append(("run_timed_out", None))
                 self.stop("timeout")
             return
+        if self.state_of(position) == RUNNING and position in self.run.workflow.waiting:
+            waiting_steps.open_more(self, position)
+            return
         if self.state_of(position) != BLOCKED or self.run.timers.get(position) != ready_us:
             return
         if self.step_of(position) in self.run.workflow.waiting:

@@ -12,11 +12,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.actions.places import roots
-from codomyrmex.logistics.orchestration.project.child_preparation import ChildPreparation, FindChild
 from codomyrmex.logistics.orchestration.project.child_runs import with_heads
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, HostSettings
 from codomyrmex.logistics.orchestration.project.function_folders import function_folders
@@ -31,6 +30,9 @@ from codomyrmex.logistics.orchestration.project.workflow_preparation import (
     refuse_impossible,
 )
 from codomyrmex.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.child_preparation import FindChild
 
 MEMORY = ":memory:"
 logger = logging.getLogger(__name__)
@@ -111,6 +113,8 @@ class RunStarter:
             prepared.workflow, cpu_milli=self.host.cpu_milli, memory_bytes=machine_memory_bytes()
         )
         if self.find_child is not None and prepared.workflow.children:
+            from codomyrmex.logistics.orchestration.project.child_preparation import ChildPreparation
+
             nursery = ChildPreparation(root=self.root, find=self.find_child, catalogue=self.catalogue)
             children = nursery.prepare(prepared.definition, prepared.workflow)
         else:

@@ -42,6 +42,8 @@ from codomyrmex.logistics.orchestration.project.workflow_parameters import bind_
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 
+OPENED_AT_ONCE = 2000
+"""More are opened by further plans, so that none holds the write lock for long."""
 NOBODY = "default"
 """Who answered where the time was over and a default counts."""
 
@@ -56,8 +58,12 @@ def open_more(plan: RunPlan, step: int) -> None:
     first, items = found
     spec = plan.run.workflow.spec(step)
     cap = spec.max_parallel or (CHILDREN_AT_ONCE if spec.kind is StepKind.WORKFLOW else len(items))
+    last = plan.group_value(step, plan.groups_opened, "opened") + OPENED_AT_ONCE
     while not _held(plan) and not plan.group_stopped(step):
         opened = plan.group_value(step, plan.groups_opened, "opened")
+        if last <= opened < len(items):
+            plan.timers.append((plan.now_us, step))  # the rest in a plan of its own
+            return
         ended = len(items) - plan.group_value(step, plan.groups_open, "open")
         if opened >= len(items) or opened - ended >= cap:
             return

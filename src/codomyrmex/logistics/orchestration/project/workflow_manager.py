@@ -17,8 +17,6 @@ from codomyrmex.logistics.orchestration.project.child_preparation import ChildPr
 from codomyrmex.logistics.orchestration.project.definition_finder import DefinitionFinder
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
-from codomyrmex.logistics.orchestration.project.run_reuse import start_ready
-from codomyrmex.logistics.orchestration.project.run_selection import Part
 from codomyrmex.logistics.orchestration.project.run_starter import RunStarter
 from codomyrmex.logistics.orchestration.project.states import WorkflowStatus
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
@@ -29,6 +27,7 @@ from codomyrmex.logistics.orchestration.project.workflow_preparation import Defi
 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
+    from codomyrmex.logistics.orchestration.project.run_selection import Part
 
 WorkflowLike = str | os.PathLike[str] | Workflow | Mapping[str, Any] | Definition
 
@@ -196,6 +195,11 @@ class WorkflowManager:
         ready = self.starter.ready(
             definition, {**(parameters or {}), **more}, caller_dir=caller_dir, max_parallel=max_parallel
         )
+        if part is None and not force:
+            return self.execution(self.starter.begin(ready))
+        from codomyrmex.logistics.orchestration.project.run_reuse import start_ready
+        from codomyrmex.logistics.orchestration.project.run_selection import Part
+
         live = start_ready(self.host, ready.run, ready.document, part=part or Part(), force=force)
         return self.execution(live)
 
