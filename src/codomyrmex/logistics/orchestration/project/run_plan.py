@@ -260,7 +260,7 @@ class RunPlan(RunOverlay):
             (move.value, ended_us, None, None, text, self.run.number, position, number, self.epoch)
         )
         self.failed_attempts.append((self.run.number, position, number, self.epoch, kind, ended_us, text))
-        self.events.append((move.value, position, number, kind))
+        self.events.append((move.value, position, number, self.stopping if cancelled else kind))
         self.errors[position] = error
         self.wish_cancelled |= cancelled and self.stopping == BY_WISH
         self.terminal(position, code)
