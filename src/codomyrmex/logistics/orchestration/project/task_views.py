@@ -87,8 +87,9 @@ class TaskTable:
         self._database = database
         self._run = run
         self._state_dir = state_dir
-        self._rows: dict[int, Row] = {row[0]: row for row in database.query(ROWS, (run,))}
+        # Fan-outs first: an engine may commit between the two, and whatever has items has a row for its step.
         self._groups = {row[0]: (row[1], row[2]) for row in database.query(FAN_OUTS, (run,))}
+        self._rows: dict[int, Row] = {row[0]: row for row in database.query(ROWS, (run,))}
         self._sources: dict[int, str] = {}
         self._drops: dict[int, str | None] = {}
         self._asked: dict[int, tuple[str, tuple[str, ...]]] | None = None
