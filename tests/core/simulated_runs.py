@@ -209,20 +209,20 @@ class Simulation:
 
     def child_end(self, position: int) -> News | None:
         start = self.children.get(position)
-        if start is None or start.id in self.child_ends:
+        if start is None or start.run.id in self.child_ends:
             return None
         stopped = position in self.stopped_children and self.chance.random() < 0.7
-        status = WorkflowStatus.COMPLETED if start.parameters["script"][0] == "ok" else WorkflowStatus.FAILED
+        status = WorkflowStatus.COMPLETED if start.run.parameters["script"][0] == "ok" else WorkflowStatus.FAILED
         if stopped or self.chance.random() < 0.05:
             status = WorkflowStatus.CANCELLED
         outputs = {"n": 1} if status is WorkflowStatus.COMPLETED else {}
-        self.child_ends[start.id] = SimpleNamespace(status=status, outputs=outputs)
+        self.child_ends[start.run.id] = SimpleNamespace(status=status, outputs=outputs)
         self.stopped_children.discard(position)
         return ChildEnded(
             run_number=NUMBER,
             position=position,
             attempt=start.attempt,
-            id=start.id,
+            id=start.run.id,
             status=status,
             outputs=encode(outputs).decode(),
             error=None,

@@ -57,7 +57,7 @@ class ByHand(Simulation):
             run_number=NUMBER,
             position=start.position,
             attempt=start.attempt,
-            id=start.id,
+            id=start.run.id,
             status=WorkflowStatus.FAILED,
             outputs=None,
             error=None,
@@ -141,3 +141,13 @@ def test_a_fan_out_that_allows_failures_and_was_cancelled_is_cancelled() -> None
     run.attempts.pop(run.at("s[1]"))
     run.commit([CANCEL, Recall(Chunk(run.run, None), [(run.at("s[1]"), 1)])])  # type: ignore[arg-type]
     assert run.statuses["s"] == "cancelled"
+
+
+def test_a_delay_that_begins_in_the_commit_in_which_a_pause_ends_is_waited_for() -> None:
+    run = ByHand(plain("a", script=["ValueError", "ok"], max_attempts=2, delay_s=1))
+    run.commit([PAUSE])
+    run.commit([run.arrival(run.at("a")), RESUME])
+    assert run.statuses == {"a": "blocked"}
+    run.time_passes()
+    run.ends("a")
+    assert run.run.status is WorkflowStatus.COMPLETED

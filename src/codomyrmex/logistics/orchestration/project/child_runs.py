@@ -1,115 +1,65 @@
-"""The runs that steps start, on their way into an engine.
+"""What parents and the runs that their steps start tell each other.
 
 Layer: beside the drain. A child is stored in the transaction that lets its step wait, so there is exactly one
-for each attempt of a task, whatever dies when. Its end travels back as news.
+for each attempt of a task, whatever dies when. What a parent asks of its children is a row in the transaction
+of the plan that asks, so it is not lost with an engine and reaches a child that has not begun. The end of a
+child travels back as news; after a crash its row tells.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import msgspec
 
-from codomyrmex.logistics.orchestration.project.news import (
-    ChildEnded,
-    News,
-    PauseAsked,
-    StopAsked,
-)
-from codomyrmex.logistics.orchestration.project.run_overlay import ChildStart
+from codomyrmex.exceptions import CodomyrmexError
+from codomyrmex.logistics.orchestration.project.news import ChildEnded
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
-from codomyrmex.logistics.orchestration.project.run_scope import RunScope
-from codomyrmex.logistics.orchestration.project.run_state import Parent, RunOptions, RunState
-from codomyrmex.logistics.orchestration.project.states import RunIntent
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.states import RunIntent, WorkflowStatus
+from codomyrmex.logistics.storage.database import Transaction
+
+ASK_CHILD = """
+INSERT INTO intent (run, kind, by, at) SELECT number, ?, 'its parent', ? FROM run
+WHERE parent = ? AND parent_position = ? AND status IN ('pending', 'running', 'paused')
+"""
+_KINDS = {
+    RunIntent.NONE: "resume",
+    RunIntent.PAUSE: "pause",
+    RunIntent.CANCEL: "cancel",
+    RunIntent.KILL: "kill",
+}
 
 
-class ChildRuns:
-    """The live children of one engine, by the task that each stands behind."""
-
-    def __init__(self) -> None:
-        self._runs: dict[tuple[int, int], RunState] = {}
-
-    def add(self, run: RunState) -> None:
-        """Takes up a child; other runs are passed over."""
-        if run.parent is not None:
-            self._runs[run.parent.run, run.parent.position] = run
-
-    def remove(self, run: RunState) -> None:
-        """Forgets a child that has ended here."""
-        if run.parent is not None:
-            self._runs.pop((run.parent.run, run.parent.position), None)
-
-    def wishes(self, plan: RunPlan) -> list[News]:
-        """What a plan asks of children, as news for them."""
-        found: list[News] = []
-        for position, intent in plan.child_wishes:
-            child = self._runs.get((plan.run.number, position))
-            if child is None:
-                continue
-            if intent.ends:
-                found.append(StopAsked(child.number, intent))
-            else:
-                found.append(PauseAsked(child.number, intent is RunIntent.PAUSE))
-        return found
-
-
-def make_child(parent: RunState, start: ChildStart) -> RunState:
-    """The run that a step starts; it gets its number when it is stored."""
-    definition = parent.children[start.name]
-    above = parent.parent
-    options = replace(
-        parent.options,
-        file=definition.file,
-        roots=definition.roots,
-        max_parallel=None,
-        timeout_s=start.timeout_s,
-        concurrency=None,
-        labels={},
-    )
-    run = RunState(
-        number=0,
-        id=start.id,
-        workflow=definition.workflow,
-        parameters=start.parameters,
-        options=options,
-        children=definition.children,
-        parent=Parent(
-            run=parent.number,
-            position=start.position,
-            attempt=start.attempt,
-            root=parent.number if above is None else above.root,
-            root_cap=root_cap(parent),
-        ),
-    )
-    run.options = with_heads(run)
-    return run
-
-
-def root_cap(parent: RunState) -> int | None:
-    """How many tasks of the tree below the root of `parent` may run at once."""
-    if parent.parent is not None:
-        return parent.parent.root_cap
-    return parent.options.max_parallel or parent.workflow.max_parallel
-
-
-def with_heads(run: RunState) -> RunOptions:
-    """Its options with the labels and the concurrency key worked out from its parameters."""
-    scope = RunScope(run)
-    workflow = run.workflow
-    key = None if workflow.concurrency is None else str(workflow.concurrency.resolve(scope))
-    labels = {} if workflow.labels is None else workflow.labels.resolve(scope)
-    return replace(run.options, concurrency=key, labels=labels)
+def ask_children(tx: Transaction, plan: RunPlan) -> None:
+    """Writes what a plan asks of the children of its run."""
+    rows = [
+        (_KINDS[intent], plan.now_us, plan.run.number, position) for position, intent in plan.child_wishes
+    ]
+    tx.execute_many(ASK_CHILD, rows)
 
 
 def end_of(run: RunState) -> ChildEnded | None:
     """The news for its parent that a child has ended; None for a run without one."""
+    outputs, error = run.result if run.result is not None else (None, None)
+    return _ended(run, run.status, outputs, error)
+
+
+def broken_end_of(run: RunState, error: CodomyrmexError) -> ChildEnded | None:
+    """The news for its parent that a child cannot go on in this engine."""
+    told = {"type": type(error).__name__, "message": str(error)}
+    return _ended(run, WorkflowStatus.FAILED, None, msgspec.json.encode(told).decode())
+
+
+def _ended(
+    run: RunState, status: WorkflowStatus, outputs: str | None, error: str | None
+) -> ChildEnded | None:
     if run.parent is None:
         return None
-    outputs, error = run.result if run.result is not None else (None, None)
     return ChildEnded(
         run_number=run.parent.run,
         position=run.parent.position,
         attempt=run.parent.attempt,
         id=run.id,
-        status=run.status,
+        status=status,
         outputs=outputs,
         error=error,
     )

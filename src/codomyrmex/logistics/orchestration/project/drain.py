@@ -43,7 +43,7 @@ from codomyrmex.logistics.orchestration.project import (
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.batch import Batch, Dispatch
 from codomyrmex.logistics.orchestration.project.child_definition import documents
-from codomyrmex.logistics.orchestration.project.child_runs import ChildRuns, end_of, make_child
+from codomyrmex.logistics.orchestration.project.child_runs import ask_children, broken_end_of, end_of
 from codomyrmex.logistics.orchestration.project.news import (
     Adoption,
     Arrival,
@@ -95,7 +95,6 @@ class Drain:
         self._epoch = epoch
         self._results = results
         self._world = world
-        self._children = ChildRuns()
         self._inbox: deque[News] = deque()
         self._lock = Lock()
         self._doubtful: Batch | None = None
@@ -225,9 +224,8 @@ class Drain:
             except StoreError:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is, it is of this run alone
-                self._forget(run)
                 self._drop({id(news) for news in about if isinstance(news, Adoption)})
-                self._world.broken(run, BrokenRun(run.id, error))
+                self._break(run, BrokenRun(run.id, error))
                 return True
             finally:
                 self.admission.rollback()
@@ -252,7 +250,6 @@ class Drain:
             return
         if isinstance(news, Adoption):
             self.runs[news.run.number] = news.run
-            self._children.add(news.run)
             news_planning.plan_adoption(batch, news)
             return
         run = self.runs.get(news.run_number)
@@ -295,9 +292,11 @@ class Drain:
             for plan in plans:
                 run_store.write_plan(tx, plan)
                 for start in plan.children_started:
-                    child = make_child(plan.run, start)
+                    child = start.run
                     child.number = run_store.insert_run(tx, child, epoch=self._epoch, now_us=batch.now_us)
                     batch.children.append(child)
+                if plan.child_wishes:
+                    ask_children(tx, plan)
             if batch.intents:
                 intent_store.close(tx, batch.intents, now_us=batch.now_us)
         if barrier:
@@ -364,9 +363,9 @@ class Drain:
                 return
             except (StoreError, Conflict) as fault:
                 broken = True
-                self._forget(plan.run)
+                self._drop({id(n) for n in batch.news if isinstance(n, Adoption) and n.run is plan.run})
                 self._stop_attempts(plan.run)
-                self._world.broken(plan.run, fault)
+                self._break(plan.run, fault)
         for submission in batch.submissions if not broken else ():
             submission.error = error
             submission.accepted.set()
@@ -409,15 +408,12 @@ class Drain:
             submission.accepted.set()
         for child in batch.children:
             attach_results(child, self._database, self._results)
-            self._children.add(child)
             self._world.stored(child)
 
     def _pass_on(self, plan: RunPlan) -> None:
         """What a plan wants of the clock, of children, and of slots that hold more than they work on."""
         for ready_us, position in plan.timers:
             self._world.set_timer(plan.run, position, ready_us)
-        for wish in self._children.wishes(plan):
-            self.post(wish)
         if plan.intent is RunIntent.PAUSE:
             self.recall(chunk for chunk in self.chunks if chunk.run is plan.run and chunk.open > 1)
 
@@ -433,9 +429,16 @@ class Drain:
         self.recall(chunk for chunk in self.chunks if chunk.run is run)
         self._world.stop_attempts(run, kill=run.intent is RunIntent.KILL)
 
+    def _break(self, run: RunState, error: CodomyrmexError) -> None:
+        """A run cannot go on in this engine: it is put aside, and its parent hears of it."""
+        self._forget(run)
+        ended = broken_end_of(run, error)
+        if ended is not None:
+            self.post(ended)
+        self._world.broken(run, error)
+
     def _forget(self, run: RunState) -> None:
         self.runs.pop(run.number, None)
-        self._children.remove(run)
         self.admission.forget(run.number)
 
 

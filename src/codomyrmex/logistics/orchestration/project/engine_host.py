@@ -172,13 +172,16 @@ class EngineHost:
 
     def _recover(self, run_ids: set[str] | None, to_stop: RunIntent) -> list[LiveRun]:
         taken = []
+        meant = None
         if run_ids is not None:
+            meant = engine_store.below(self.database, run_ids)
             run_ids = engine_store.trees_of(self.database, run_ids)
         for run_id, owner in self.orphans():
             if run_ids is not None and run_id not in run_ids:
                 continue
             try:
-                live = self._take_over(run_id, owner, to_stop)
+                wish = to_stop if meant is None or run_id in meant else RunIntent.NONE
+                live = self._take_over(run_id, owner, wish)
             except NotResumable as error:
                 if run_ids is not None:
                     raise

@@ -44,6 +44,11 @@ TREE = """
 WITH top AS (SELECT coalesce(root, number) AS number FROM run WHERE id = ?)
 SELECT id FROM run WHERE number = (SELECT number FROM top) OR root = (SELECT number FROM top) OR id = ?
 """
+BELOW = """
+WITH RECURSIVE below(number) AS (
+    SELECT number FROM run WHERE id = ? UNION SELECT run.number FROM run JOIN below ON run.parent = below.number
+) SELECT run.id FROM run JOIN below ON below.number = run.number
+"""
 TAKE_RUN = """
 UPDATE run SET epoch = ? WHERE id = ? AND epoch = ? AND status IN ('pending', 'running', 'paused')
 """
@@ -160,6 +165,15 @@ def trees_of(database: Database, run_ids: Iterable[str]) -> set[str]:
     for run_id in run_ids:
         found.add(run_id)
         found.update(row[0] for row in database.query(TREE, (run_id, run_id)))
+    return found
+
+
+def below(database: Database, run_ids: Iterable[str]) -> set[str]:
+    """The ids of these runs and of all that they started."""
+    found: set[str] = set()
+    for run_id in run_ids:
+        found.add(run_id)
+        found.update(row[0] for row in database.query(BELOW, (run_id,)))
     return found
 
 

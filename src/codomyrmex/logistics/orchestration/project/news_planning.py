@@ -61,7 +61,7 @@ def plan_adoption(batch: Batch, news: Adoption) -> None:
     elif news.skipped is not None:
         plan.skip(news.skipped)
     elif news.stop.ends:
-        plan.stop(BY_WISH, news.stop)
+        plan.withdraw(news.stop)
     else:
         plan.take_up()
 

@@ -302,10 +302,7 @@ class OrchestrationEngine:
 
     def _here(self, run_id: str, kind: str, payload: dict[str, Any], by: str) -> bool:
         """Brings a wish to a run that is live here."""
-        if self._host.orchestrator.find(run_id) is None:
-            return False
-        self._host.orchestrator.ask(run_id, kind, payload, by=by)
-        return True
+        return self._host.orchestrator.ask(run_id, kind, payload, by=by)
 
 
 def _durability(text: str) -> Durability:

@@ -2,13 +2,14 @@
 
 Layer: the engine's shell, beside the timekeeper, in whose thread all of it runs. A new run with a key is PENDING
 until no older live run of the state has that key, whichever engine owns it. The numbers of runs are given out
-under the write lock, so of two runs each sees the other or comes first. Runs of one tree do not wait for
-each other: a child would wait for its own parent.
+under the write lock, so of two runs each sees the other or comes first. Below a run with a key there are none
+(`child_making`), so nobody who holds one waits for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 
 from codomyrmex.exceptions import StoreError
 from codomyrmex.logging_monitoring import get_logger
@@ -19,7 +20,7 @@ from codomyrmex.logistics.storage.database import Database
 
 OLDER = """
 SELECT id FROM run WHERE concurrency = ? AND number < ? AND status IN ('pending', 'running', 'paused')
-AND coalesce(root, number) <> ? ORDER BY number
+AND coalesce(root, number) <> ? ORDER BY number LIMIT ?
 """
 logger = get_logger(__name__)
 
@@ -35,6 +36,8 @@ class RunGate:
         self._cancel = cancel
         self._waiting: dict[str, RunState] = {}
         self._asked: set[tuple[str, str]] = set()
+        self._lock = Lock()
+        """Between taking a run out and bringing it into the drain nobody may ask it to stop."""
 
     @property
     def busy(self) -> bool:
@@ -47,9 +50,10 @@ class RunGate:
 
     def stop(self, run_id: str, intent: RunIntent) -> bool:
         """Ends a run that waits here; False where it does not."""
-        run = self._waiting.pop(run_id, None)
-        if run is not None:
-            self._begin(Adoption(run, [], stop=intent))
+        with self._lock:
+            run = self._waiting.pop(run_id, None)
+            if run is not None:
+                self._begin(Adoption(run, [], stop=intent))
         return run is not None
 
     def find(self, run_number: int) -> RunState | None:
@@ -58,26 +62,31 @@ class RunGate:
 
     def look(self) -> None:
         """Lets begin what may."""
-        for run in list(self._waiting.values()):
+        behind: set[str | None] = set()
+        for run in sorted(self._waiting.values(), key=lambda run: run.number):
+            key, policy = run.options.concurrency, run.workflow.policy
+            if key in behind and policy is ConcurrencyPolicy.QUEUE:
+                continue  # an older one waits already
             try:
-                self._look_at(run)
+                if not self._look_at(run, key, policy):
+                    behind.add(key)
             except StoreError as error:
                 logger.warning("the runs before %s could not be read: %s", run.id, error)
 
-    def _look_at(self, run: RunState) -> None:
+    def _look_at(self, run: RunState, key: str | None, policy: ConcurrencyPolicy) -> bool:
+        """Lets a run begin, or end, where it need not wait; True then."""
         root = run.number if run.parent is None else run.parent.root
-        key = run.options.concurrency
-        older = [row[0] for row in self._database.query(OLDER, (key, run.number, root))]
-        policy = run.workflow.policy
+        limit = -1 if policy is ConcurrencyPolicy.CANCEL_OLD else 1
+        older = [row[0] for row in self._database.query(OLDER, (key, run.number, root, limit))]
         if older and policy is not ConcurrencyPolicy.SKIP:
-            if policy is ConcurrencyPolicy.CANCEL_OLD:
-                for other in older:
-                    if (run.id, other) not in self._asked:
-                        self._asked.add((run.id, other))
-                        self._cancel(other)
-            return
-        if self._waiting.pop(run.id, None) is None:
-            return
-        self._asked = {pair for pair in self._asked if pair[0] != run.id}
+            for other in older if policy is ConcurrencyPolicy.CANCEL_OLD else ():
+                if (run.id, other) not in self._asked:
+                    self._cancel(other)
+                    self._asked.add((run.id, other))
+            return False
         why = f"run {older[0]} has the same concurrency key {key!r}" if older else None
-        self._begin(Adoption(run, [], skipped=why))
+        self._asked = {pair for pair in self._asked if pair[0] != run.id}
+        with self._lock:
+            if self._waiting.pop(run.id, None) is not None:
+                self._begin(Adoption(run, [], skipped=why))
+        return True

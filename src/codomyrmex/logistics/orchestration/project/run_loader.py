@@ -20,7 +20,6 @@ from codomyrmex.logistics.orchestration.project.compiled_workflow import Compile
 from codomyrmex.logistics.orchestration.project.news import ChildEnded
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_plan import BY_WISH
-from codomyrmex.logistics.orchestration.project.run_scope import scope_of
 from codomyrmex.logistics.orchestration.project.run_state import (
     BLOCKED,
     CANCELLED,
@@ -50,6 +49,7 @@ SELECT number, definition, status, intent, parameters, options, phase, outcome, 
     paused_at, compensation, parent, parent_position, parent_attempt, root, concurrency, labels
 FROM run WHERE id = ?
 """
+READ_ABOVE = "SELECT parent, concurrency FROM run WHERE number = ?"
 READ_LIMITS = "SELECT definition, options FROM run WHERE number = ?"
 _COLUMNS = (
     "number", "definition", "status", "intent", "parameters", "options", "phase", "outcome", "stopping", "outputs",
@@ -93,7 +93,6 @@ def load_run(
     _drop_items(run)
     _count_parents(run)
     _count_open(run)
-    _name_signals(run)
     run.journal_length = database.query(run_store.LAST_EVENTS, (run.number,))[0][0]
     return run, lost
 
@@ -130,7 +129,12 @@ def _parent(database: Database, row: Mapping[str, Any]) -> Parent | None:
     cap = msgspec.json.decode(text).get("max_parallel") or definition_store.read(database, definition).get(
         "max_parallel"
     )
+    keyed, above = False, row["parent"]
+    while above is not None and not keyed:
+        above, key = database.query(READ_ABOVE, (above,))[0]
+        keyed = key is not None
     return Parent(
+        keyed=keyed,
         run=row["parent"],
         position=row["parent_position"],
         attempt=row["parent_attempt"],
@@ -230,7 +234,10 @@ def _note_wait(run: RunState, position: int, reason: str | None) -> None:
     step = run.step_of(position)
     if step not in run.workflow.waiting or reason is None:
         return
-    run.blocked[position] = BlockReason(reason)
+    kind, _colon, name = reason.partition(":")
+    run.blocked[position] = BlockReason(kind)
+    if name:
+        run.signal_names[position] = name
     if position != step:
         run.groups[step].opened += 1
 
@@ -246,7 +253,8 @@ def _note_end(run: RunState, position: int, code: int, reason: str | None, ended
         group.open -= 1
         group.failed += code == FAILED
         group.cancelled += code == CANCELLED
-        group.opened += run.attempts[position] > 0 and step in run.workflow.waiting
+        # One that failed before it was opened, on an expression, has no attempt and has had its turn.
+        group.opened += step in run.workflow.waiting and (run.attempts[position] > 0 or code == FAILED)
         if code == FAILED and spec.on_item_failure is not ItemFailure.CONTINUE:
             run.errors.setdefault(group.step, run.errors[position])
             if spec.on_item_failure is ItemFailure.STOP:
@@ -285,15 +293,6 @@ def _count_open(run: RunState) -> None:
         steps = list(workflow.phase_steps(run.phase))
     run.open = sum(run.state[step] < FIRST_TERMINAL_CODE for step in steps)
     run.open += sum(run.groups[step].open for step in steps if step in run.groups)
-
-
-def _name_signals(run: RunState) -> None:
-    """The names that open steps wait for, worked out again as they were when these were opened."""
-    for position, reason in run.blocked.items():
-        if reason is BlockReason.SIGNAL:
-            text = run.workflow.waiting[run.step_of(position)].text
-            if text is not None:
-                run.signal_names[position] = str(text.resolve(scope_of(run, position)))
 
 
 def _count_parents(run: RunState) -> None:

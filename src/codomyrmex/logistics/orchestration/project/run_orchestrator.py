@@ -169,11 +169,12 @@ class RunOrchestrator:
         if run.options.concurrency is not None and run.status is WorkflowStatus.PENDING:
             self._gate.add(run)
             stop = next((wish for wish in wishes if isinstance(wish, StopAsked)), None)
-            if stop is not None:
-                self._gate.stop(run.id, stop.intent)
-            self.timekeeper.call_soon(self._look_at_gate)
-            return live
-        self._drain.post(Adoption(run, lost))
+            if stop is None:
+                self.timekeeper.call_soon(self._look_at_gate)
+                return live
+            self._gate.stop(run.id, stop.intent)
+        else:
+            self._drain.post(Adoption(run, lost))
         for wish in wishes:
             self._drain.post(wish)
         self._drain_soon()
@@ -202,13 +203,17 @@ class RunOrchestrator:
             self._drain.post(StopAsked(live.state.number, intent))
         self._drain_soon()
 
-    def ask(self, run_id: str, kind: str, payload: dict[str, Any], *, by: str) -> None:
-        """Brings a wish (`pause`, `resume`, `signal`, `answer`) to a live run; returns at once."""
+    def ask(self, run_id: str, kind: str, payload: dict[str, Any], *, by: str) -> bool:
+        """Brings a wish (`pause`, `resume`, `signal`, `answer`) to a run that is at work here; returns at once.
+
+        False where it is not, or has not begun: then the wish has to be written down.
+        """
         live = self._live.get(run_id)
-        if live is None:
-            raise RunNotFound(run_id)
+        if live is None or live.state.number not in self._drain.runs:
+            return False
         self._drain.post(asked(live.state.number, kind, payload, by=by))
         self._drain_soon()
+        return True
 
     def wait(self, live: LiveRun, timeout_s: float | None = None) -> bool:
         """Waits for the end of a run; False when `timeout_s` was over first. Raises what ended it otherwise."""
@@ -216,6 +221,10 @@ class RunOrchestrator:
         if live.error is not None:
             raise live.error
         return finished
+
+    def _read_all_intents(self) -> None:
+        self._seen_version = -1
+        self.read_intents()
 
     def read_intents(self) -> None:
         """Reads what clients ask, if anybody wrote since the last time."""
@@ -316,6 +325,8 @@ class RunOrchestrator:
         self.teller.committed(plans)
         if not self._drain.chunks:
             self.timekeeper.look()
+        if any(plan.child_wishes for plan in plans):
+            self.timekeeper.call_soon(self._read_all_intents)
         if not self._barrier_set:
             self._barrier_set = True
             self.timekeeper.call_in(BARRIER_S, self._barrier)

@@ -31,14 +31,11 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildStart:
-    """A run that a step starts; `parameters` are bound and tagged."""
+    """A run that a step starts."""
 
     position: int
     attempt: int
-    id: str
-    name: str
-    parameters: dict[str, Any]
-    timeout_s: float | None
+    run: RunState
 
 
 class RunOverlay:

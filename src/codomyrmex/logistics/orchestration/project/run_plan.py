@@ -97,6 +97,8 @@ class RunPlan(RunOverlay):
         for position in list(self.present_positions()):
             if self.state_of(position) != BLOCKED or position in run.timers or self.reason_of(position):
                 continue
+            if self.attempt_of(position):
+                continue  # it waits for its next attempt
             if position < run.step_count and position not in run.workflow.undoes and not self._left(position):
                 self._judge(position)
         for step in run.groups:
@@ -123,9 +125,6 @@ class RunPlan(RunOverlay):
                 self._go_on()
         if not effective:
             return
-        if self.status is WorkflowStatus.PENDING:
-            self.status = run_after(self.status, RunMove.STARTED)
-            self.events.append((RunMove.STARTED.value, None))
         if self.stopping is not None:
             return
         self.stopping = reason
@@ -166,14 +165,23 @@ class RunPlan(RunOverlay):
         if not left:
             self._group_ended(step)
 
+    def withdraw(self, intent: RunIntent) -> None:
+        """The run was cancelled before it could begin: it ends, and no handler follows."""
+        self.intent = intent
+        self.events.append(("intent", None, intent.value))
+        self._end_unbegun(BY_WISH, None)
+
     def skip(self, why: str) -> None:
-        """The run ends before it has begun; no handler follows."""
-        self.stopping = "concurrency"
+        """The run does not begin because of its concurrency key; no handler follows."""
+        self._end_unbegun("concurrency", {"type": "Skipped", "message": why})
+
+    def _end_unbegun(self, reason: str, error: dict[str, Any] | None) -> None:
+        self.stopping = reason
         for position in list(self.present_positions()):
             self.settle_unstarted(position, CANCELLED, self.stopping)
         self.status = run_after(self.status, RunMove.CANCELLED)
         self.outcome, self.ended = self.status, True
-        self.result = (None, encoded({"type": "Skipped", "message": why}))
+        self.result = (None, encoded(error))
         self.events.append((RunMove.CANCELLED.value, None))
 
     def pause(self) -> None:

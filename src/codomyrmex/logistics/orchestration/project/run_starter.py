@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codomyrmex.exceptions import Fault
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.actions.places import roots
-from codomyrmex.logistics.orchestration.project.child_runs import with_heads
+from codomyrmex.logistics.orchestration.project.child_making import with_heads
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, HostSettings
+from codomyrmex.logistics.orchestration.project.expressions import EvaluationError
 from codomyrmex.logistics.orchestration.project.function_folders import function_folders
 from codomyrmex.logistics.orchestration.project.identifiers import new_id
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
@@ -139,7 +141,12 @@ class RunStarter:
             options=options,
             children=children,
         )
-        run.options = with_heads(run)
+        try:
+            run.options = with_heads(run)
+        except EvaluationError as error:
+            place = ("concurrency",) if prepared.workflow.concurrency is not None else ("labels",)
+            fault = Fault(message=str(error), code="expression")
+            raise prepared.definition.refuse([(place, fault)]) from error
         return ReadyRun(run=run, document=prepared.document)
 
     def begin(self, ready: ReadyRun) -> LiveRun:

@@ -90,6 +90,8 @@ class Parent:
     """The number of the run at the top, whose limits hold for the whole tree."""
     root_cap: int | None = None
     """How many tasks of the whole tree may run at once."""
+    keyed: bool = False
+    """True where a run above has a concurrency key."""
 
 
 @dataclass(slots=True)

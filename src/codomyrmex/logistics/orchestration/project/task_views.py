@@ -160,7 +160,7 @@ class TaskTable:
     def _status(self, position: int, step: int) -> tuple[str, str | None]:
         row = self._rows.get(position)
         if row is not None:
-            return row[1], row[2]
+            return row[1], row[2].partition(":")[0] if row[1] == "blocked" and row[2] else row[2]
         if position != step:
             if (reason := self._dropped(step)) is not None:
                 return "cancelled", reason

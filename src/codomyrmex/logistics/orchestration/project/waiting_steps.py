@@ -20,6 +20,7 @@ from zlib import crc32
 
 from codomyrmex.logistics.orchestration.project.amounts import read_duration_s
 from codomyrmex.logistics.orchestration.project.child_definition import child_id
+from codomyrmex.logistics.orchestration.project.child_making import make_child
 from codomyrmex.logistics.orchestration.project.expressions import EvaluationError
 from codomyrmex.logistics.orchestration.project.run_overlay import ChildStart, encoded
 from codomyrmex.logistics.orchestration.project.run_scope import scope_of
@@ -68,7 +69,8 @@ def open_more(plan: RunPlan, step: int) -> None:
         if opened >= len(items) or opened - ended >= cap:
             return
         plan.groups_opened[step] = opened + 1
-        open_waiting(plan, first + opened)
+        if plan.state_of(first + opened) == BLOCKED and not plan.attempt_of(first + opened):
+            open_waiting(plan, first + opened)
 
 
 def _held(plan: RunPlan) -> bool:
@@ -121,6 +123,8 @@ def _open_signal(plan: RunPlan, position: int, number: int, spec: WaitingSpec, t
     name = str(text)
     _wait(plan, position, number, BlockReason.SIGNAL, due_s=spec.timeout_s)
     plan.signal_names[position] = name
+    run_number, place, reason, *rest = plan.waited.pop()
+    plan.waited.append((run_number, place, f"{reason}:{name}", *rest))  # the name as it is now
     sent = plan.signals.get(name)
     latched = plan.run.signals.get(name) if sent is None else sent[0]
     if latched is not None:
@@ -146,19 +150,18 @@ def _open_child(plan: RunPlan, position: int, number: int, spec: WaitingSpec, _t
     if faults:
         said = "; ".join(fault.message for fault in faults)
         raise EvaluationError(f"workflow {spec.child!r} refuses its parameters: {said}")
-    id = child_id(run.id, plan.name_of(position), number)
-    _wait(plan, position, number, BlockReason.CHILD, due_s=None)
-    plan.events.append(("child_started", position, id))
-    plan.children_started.append(
-        ChildStart(
-            position=position,
-            attempt=number,
-            id=id,
-            name=spec.child,
-            parameters={name: to_tagged(value) for name, value in bound.items()},
-            timeout_s=spec.timeout_s,
-        )
+    started = make_child(
+        run,
+        id=child_id(run.id, plan.name_of(position), number),
+        name=spec.child,
+        position=position,
+        attempt=number,
+        parameters={name: to_tagged(value) for name, value in bound.items()},
+        timeout_s=spec.timeout_s,
     )
+    _wait(plan, position, number, BlockReason.CHILD, due_s=None)
+    plan.events.append(("child_started", position, started.id))
+    plan.children_started.append(ChildStart(position=position, attempt=number, run=started))
 
 
 _OPENERS = {
