@@ -212,7 +212,9 @@ class Simulation:
         if start is None or start.run.id in self.child_ends:
             return None
         stopped = position in self.stopped_children and self.chance.random() < 0.7
-        status = WorkflowStatus.COMPLETED if start.run.parameters["script"][0] == "ok" else WorkflowStatus.FAILED
+        status = (
+            WorkflowStatus.COMPLETED if start.run.parameters["script"][0] == "ok" else WorkflowStatus.FAILED
+        )
         if stopped or self.chance.random() < 0.05:
             status = WorkflowStatus.CANCELLED
         outputs = {"n": 1} if status is WorkflowStatus.COMPLETED else {}
