@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass, field, fields
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from codomyrmex.exceptions import Fault, ValidationError
 from codomyrmex.logistics.orchestration.project.identifiers import new_id
@@ -43,14 +43,22 @@ class ResultMapping(Mapping[str, Any]):
     """A result that also reads as a mapping, by the keys of the original API and by those of `to_dict()`."""
 
     __slots__ = ()
+    RETURNED: ClassVar[str] = "result"
+    """The field that holds what the action returned."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field by its name."""
-        raise NotImplementedError
+        """Every field; instants as ISO 8601 texts."""
+        return _plain_fields(self)
 
     def original_keys(self) -> dict[str, Any]:
         """`success`, `error`, `result`, `execution_time`."""
-        raise NotImplementedError
+        fields = {
+            "success": "success",
+            "error": "error",
+            "result": self.RETURNED,
+            "execution_time": "duration",
+        }
+        return {key: getattr(self, field) for key, field in fields.items()}
 
     def __getitem__(self, key: str) -> Any:
         known = self.original_keys()
@@ -82,6 +90,8 @@ class TaskResource:
 class TaskResult(ResultMapping):
     """What became of a task. `duration` is seconds, `error` one line; instants are aware UTC."""
 
+    RETURNED: ClassVar[str] = "output"
+
     success: bool = False
     output: Any = None
     error: str | None = None
@@ -91,19 +101,6 @@ class TaskResult(ResultMapping):
     attempt: int = 0
     started_at: datetime | None = None
     ended_at: datetime | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field; instants as ISO 8601 texts."""
-        return _plain_fields(self)
-
-    def original_keys(self) -> dict[str, Any]:
-        """`success`, `error`, `result`, `execution_time`."""
-        return {
-            "success": self.success,
-            "error": self.error,
-            "result": self.output,
-            "execution_time": self.duration,
-        }
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -122,19 +119,6 @@ class ExecutionResult(ResultMapping):
     def success(self) -> bool:
         """True where it is COMPLETED."""
         return self.status is ExecutionStatus.COMPLETED
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field; instants as ISO 8601 texts."""
-        return _plain_fields(self)
-
-    def original_keys(self) -> dict[str, Any]:
-        """`success`, `error`, `result`, `execution_time`."""
-        return {
-            "success": self.success,
-            "error": self.error,
-            "result": self.result,
-            "execution_time": self.duration,
-        }
 
 
 @dataclass(slots=True, eq=False)
