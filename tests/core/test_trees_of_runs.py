@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from dying_engine import drop
 
+from codomyrmex.logistics.orchestration.project import run_store
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
+from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
+from codomyrmex.logistics.storage.database import Transaction
 from waiting import wait_until
 
 LIMIT_S = 20.0
@@ -159,3 +162,44 @@ def test_a_signal_name_is_that_of_the_moment_when_its_step_began(
         second.signal(run_id, "go-one")
         assert second.wait(run_id, LIMIT_S)
         assert status(second, run_id) == "completed"
+
+
+def test_a_child_that_is_put_aside_fails_the_step_that_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = RunPlan.keep_result
+
+    def refuse(plan: RunPlan, *arguments: Any) -> None:
+        if plan.run.workflow.name == "child":
+            raise ZeroDivisionError("a fault of the engine")
+        whole(plan, *arguments)
+
+    down = child_file(tmp_path, SLEEP)
+    with engine(":memory:", tmp_path) as first:
+        monkeypatch.setattr(RunPlan, "keep_result", refuse)
+        run = first.start_workflow(document(down))
+        assert run.wait(LIMIT_S)
+        assert "ChildFailed" in str(run.error)
+        assert first.execute_workflow(document(SLEEP)).success
+
+
+def test_a_run_whose_adoption_is_refused_is_put_aside_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = engine(tmp_path / "state", tmp_path)
+    poison = first.start_workflow(document(WAIT, name="poison")).execution_id
+    wait_until(lambda: first.reader.task(poison, "hold").reason == "signal", timeout_s=LIMIT_S)
+    drop(first)
+    whole, tried = run_store.write_plan, []
+
+    def refuse(tx: Transaction, plan: RunPlan) -> None:
+        if plan.run.id == poison:
+            tried.append(poison)
+            raise run_store.StaleTask("its rows are not as they should be")
+        whole(tx, plan)
+
+    monkeypatch.setattr(run_store, "write_plan", refuse)
+    with engine(tmp_path / "state", tmp_path) as second:
+        assert second.execute_workflow(document(SLEEP)).success
+        assert second.execute_workflow(document(SLEEP)).success
+        assert len(tried) <= 3
