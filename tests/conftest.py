@@ -28,6 +28,20 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("codomyrmex")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def a_host_for_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a module's own fixtures open shares the machine with nothing outside the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CODOMYRMEX_HOST_DIR", str(tmp_path_factory.mktemp("host")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def a_host_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines of one test share the machine with each other, not with whatever else runs on it."""
+    monkeypatch.setenv("CODOMYRMEX_HOST_DIR", str(tmp_path_factory.mktemp("host")))
+
+
 @pytest.fixture
 def wait_until() -> Callable[..., Any]:
     """`waiting.wait_until`, for tests that would rather not import it."""

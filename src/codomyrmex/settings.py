@@ -13,6 +13,7 @@ warning, not an error: a file may be shared with a newer version. Reading touche
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,16 +29,22 @@ class SettingKind:
     """One thing that can be set; `name` is its dotted path in a TOML file."""
 
     name: str
-    kind: str  # text | integer | list
+    kind: str  # text | integer | amount | list
     default: str | int | tuple[str, ...] | None
     about: str
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    """What the text of an amount has to match; `allowed` says the same in words."""
+    allowed: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
         return _PREFIX + self.name.replace(".", "_").upper()
 
+
+_SIZE = r"\d{1,15}(\.\d{1,12})? ?([KMGT]i?B|B)?"
+_SIZE_ALLOWED = "a size, such as 8GiB or 500MB; a bare number is bytes"
 
 KINDS: tuple[SettingKind, ...] = (
     SettingKind(
@@ -58,6 +65,60 @@ KINDS: tuple[SettingKind, ...] = (
         kind="text",
         default=None,
         about="interpreter of process workers; unset: $VIRTUAL_ENV, the root's .venv, this Python",
+    ),
+    SettingKind(
+        name="worker.memory_limit",
+        kind="text",
+        default="watch",
+        choices=("watch", "hard", "none"),
+        about="what holds a step to its memory: a watchdog on its processes; that and RLIMIT_AS; nothing",
+    ),
+    SettingKind(
+        name="resources.scope",
+        kind="text",
+        default="host",
+        choices=("host", "project"),
+        about="who shares the machine: the engines of all projects on it; this project's alone",
+    ),
+    SettingKind(
+        name="resources.cpu",
+        kind="amount",
+        default=None,
+        about="CPUs of the machine; unset: what affinity and control groups leave",
+        pattern=r"(?=.*[1-9])\d{1,6}(\.\d{1,3})?",
+        allowed="a number of CPUs above 0 in thousandths, such as 4 or 1.5",
+    ),
+    SettingKind(
+        name="resources.memory",
+        kind="amount",
+        default=None,
+        about="memory of the machine; unset: what is built in, or less where a control group says so",
+        pattern=r"(?=.*[1-9])" + _SIZE,
+        allowed=_SIZE_ALLOWED,
+    ),
+    SettingKind(
+        name="resources.gpu",
+        kind="amount",
+        default=None,
+        about="number of GPUs, free or not; unset: those of NVIDIA's driver on which nobody else computes",
+        pattern=r"\d{1,4}",
+        allowed="a whole number of devices, such as 2",
+    ),
+    SettingKind(
+        name="resources.disk",
+        kind="amount",
+        default=None,
+        about="disk space of the machine; unset: what is free where the project lies",
+        pattern=_SIZE,
+        allowed=_SIZE_ALLOWED,
+    ),
+    SettingKind(
+        name="resources.network",
+        kind="amount",
+        default=None,
+        about="bytes per second of the machine's network; unset: what its interfaces say",
+        pattern=_SIZE + "(/s)?",
+        allowed="a size per second, such as 125MB; a bare number is bytes",
     ),
     SettingKind(
         name="workflows.paths",
@@ -97,15 +158,19 @@ class Settings:
     def __iter__(self) -> Iterator[Setting]:
         return (self._setting(kind) for kind in KINDS)
 
+    def setting(self, name: str) -> Setting:
+        """One setting by its dotted name; KeyError for a name that there is not."""
+        return self._setting(_BY_NAME[name])
+
     def _setting(self, kind: SettingKind) -> Setting:
         return self.found.get(kind.name) or Setting(kind=kind, value=kind.default, origin="default")
 
     def _text(self, name: str) -> str | None:
-        value = self._setting(_BY_NAME[name]).value
+        value = self.setting(name).value
         return value if isinstance(value, str) else None
 
     def _names(self, name: str) -> tuple[str, ...]:
-        value = self._setting(_BY_NAME[name]).value
+        value = self.setting(name).value
         return value if isinstance(value, tuple) else ()
 
     @property
@@ -116,13 +181,48 @@ class Settings:
     @property
     def max_workers(self) -> int | None:
         """Attempts run at once by one engine, or None for the engine's own rule."""
-        value = self._setting(_BY_NAME["max_workers"]).value
+        value = self.setting("max_workers").value
         return value if isinstance(value, int) else None
 
     @property
     def worker_python(self) -> str | None:
         """The interpreter that `[worker] python` names."""
         return self._text("worker.python")
+
+    @property
+    def worker_memory_limit(self) -> str:
+        """`watch`, `hard` or `none`."""
+        return self._text("worker.memory_limit") or "watch"
+
+    @property
+    def resources_scope(self) -> str:
+        """`host` or `project`."""
+        return self._text("resources.scope") or "host"
+
+    @property
+    def resources_cpu(self) -> str | None:
+        """CPUs of the machine as written: `1.5`. What the texts mean is `overrides_of`'s to say."""
+        return self._text("resources.cpu")
+
+    @property
+    def resources_memory(self) -> str | None:
+        """Memory of the machine as written: `8GiB`."""
+        return self._text("resources.memory")
+
+    @property
+    def resources_gpu(self) -> str | None:
+        """Number of GPUs as written: `2`."""
+        return self._text("resources.gpu")
+
+    @property
+    def resources_disk(self) -> str | None:
+        """Disk space as written: `100GB`."""
+        return self._text("resources.disk")
+
+    @property
+    def resources_network(self) -> str | None:
+        """Bytes per second of the network as written: `125MB`."""
+        return self._text("resources.network")
 
     @property
     def workflow_paths(self) -> tuple[str, ...]:
@@ -266,6 +366,13 @@ def _checked(kind: SettingKind, value: object, origin: str) -> Value:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
             return value
         raise _refusal(kind, value, origin, "a whole number of at least 1")
+    if kind.kind == "amount":
+        # TOML has numbers of its own; a variable brings the same as text.
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        text = str(value).strip() if number or isinstance(value, str) else ""
+        if re.fullmatch(kind.pattern, text, re.ASCII):
+            return text
+        raise _refusal(kind, value, origin, kind.allowed)
     if isinstance(value, str) and value and (not kind.choices or value in kind.choices):
         return value
     raise _refusal(

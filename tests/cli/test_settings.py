@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codomyrmex.exceptions import SettingsError
-from codomyrmex.settings import KINDS, Settings, load_settings
+from codomyrmex.settings import KINDS, SettingKind, Settings, load_settings
 
 
 def write(path: Path, text: str) -> None:
@@ -89,6 +89,20 @@ def test_tables_and_variables_reach_nested_names(tmp_path: Path) -> None:
         ('[workflows]\npaths = "workflows"', "a list of texts"),
         ("[worker]\npython = ''", "not empty"),
         ("durability = ", "not valid TOML"),
+        ('[resources]\ncpu = "-1"', "a number of CPUs above 0 in thousandths"),
+        ("[resources]\ncpu = -1", "a number of CPUs above 0"),
+        ("[resources]\ncpu = 0", "a number of CPUs above 0"),
+        ("[resources]\ncpu = 1.0001", "in thousandths"),
+        ("[resources]\ncpu = true", "a number of CPUs above 0"),
+        ("[resources]\ncpu = inf", "a number of CPUs above 0"),
+        ('[resources]\nmemory = "8 gigs"', "a size, such as 8GiB"),
+        ("[resources]\nmemory = 0", "a size, such as 8GiB"),
+        ("[resources]\ngpu = 1.5", "a whole number of devices"),
+        ('[resources]\ngpu = "two"', "a whole number of devices"),
+        ("[resources]\ndisk = -5", "a size, such as 8GiB"),
+        ('[resources]\nnetwork = ["1GB"]', "a size per second"),
+        ('[resources]\nscope = "planet"', "allowed: host, project"),
+        ('[worker]\nmemory_limit = "soft"', "allowed: watch, hard, none"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_file_and_what_is_allowed(
@@ -104,6 +118,86 @@ def test_a_value_that_cannot_be_used_names_its_file_and_what_is_allowed(
 def test_a_variable_of_the_wrong_type_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="CODOMYRMEX_MAX_WORKERS: max_workers is 'two'"):
         load_settings(root=tmp_path, environ={"CODOMYRMEX_MAX_WORKERS": "two"})
+
+
+def resources_of(settings: Settings) -> list[str | None]:
+    return [
+        settings.resources_cpu,
+        settings.resources_memory,
+        settings.resources_gpu,
+        settings.resources_disk,
+        settings.resources_network,
+    ]
+
+
+def test_the_machine_is_detected_and_shared_where_nothing_says_otherwise(tmp_path: Path) -> None:
+    settings = load_settings(root=tmp_path, environ={})
+    assert resources_of(settings) == [None] * 5
+    assert (settings.resources_scope, settings.worker_memory_limit) == ("host", "watch")
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (['"1.5"', '"8GiB"', '"2"', '"1.5TB"', '"125MB/s"'], False),
+        (["1.5", "8589934592", "2", "0", "125_000_000"], True),
+    ],
+)
+def test_what_the_machine_has_may_be_written_as_text_or_number(
+    tmp_path: Path, texts: list[str], numbers: bool
+) -> None:
+    names = ("cpu", "memory", "gpu", "disk", "network")
+    lines = [f"{name} = {text}" for name, text in zip(names, texts, strict=True)]
+    write(tmp_path / "config.toml", "\n".join(["[resources]", *lines]))
+    settings = load_settings(root=tmp_path, state=tmp_path, environ={})
+    expected = ["1.5", "8589934592", "2", "0", "125000000"] if numbers else [text[1:-1] for text in texts]
+    assert resources_of(settings) == expected
+
+
+def test_variables_say_what_the_machine_has_too(tmp_path: Path) -> None:
+    environ = {
+        "CODOMYRMEX_RESOURCES_CPU": " 0.5 ",
+        "CODOMYRMEX_RESOURCES_MEMORY": "512 MiB",
+        "CODOMYRMEX_RESOURCES_GPU": "0",
+        "CODOMYRMEX_RESOURCES_SCOPE": "project",
+        "CODOMYRMEX_WORKER_MEMORY_LIMIT": "hard",
+    }
+    settings = load_settings(root=tmp_path, environ=environ)
+    assert resources_of(settings) == ["0.5", "512 MiB", "0", None, None]
+    assert (settings.resources_scope, settings.worker_memory_limit) == ("project", "hard")
+    with pytest.raises(SettingsError, match=r"CODOMYRMEX_RESOURCES_GPU: resources\.gpu is '-1'"):
+        load_settings(root=tmp_path, environ={"CODOMYRMEX_RESOURCES_GPU": "-1"})
+
+
+def test_one_setting_is_found_by_its_name(tmp_path: Path) -> None:
+    settings = load_settings(root=tmp_path, environ={"CODOMYRMEX_RESOURCES_CPU": "4"})
+    assert settings.setting("resources.cpu").origin == "CODOMYRMEX_RESOURCES_CPU"
+    assert settings.setting("max_workers").origin == "default"
+    with pytest.raises(KeyError):
+        settings.setting("resources.cpus")
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md"
+
+
+def row(kind: SettingKind) -> str:
+    """What the page of settings says of one."""
+    default = ", ".join(kind.default) if isinstance(kind.default, tuple) else kind.default
+    written = " ".join(f"`{choice}`" for choice in kind.choices) or kind.allowed or kind.kind
+    return f"| `{kind.name}` | {written} | {f'`{default}`' if default else ''} | {kind.about} |"
+
+
+def test_the_page_of_settings_lists_every_one() -> None:
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert rows == [row(kind) for kind in KINDS]
+
+
+def test_the_example_of_the_page_is_read_without_a_warning(tmp_path: Path) -> None:
+    example = PAGE.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
+    write(tmp_path / "config.toml", example)
+    settings = load_settings(root=tmp_path, state=tmp_path, environ={})
+    assert settings.warnings == ()
+    assert resources_of(settings) == ["6", "24GiB", None, None, None]
 
 
 def test_an_unknown_key_is_a_warning_with_the_nearest_name(tmp_path: Path) -> None:

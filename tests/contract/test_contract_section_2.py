@@ -24,14 +24,6 @@ from codomyrmex import exceptions
 PROJECT = importlib.import_module("codomyrmex.logistics.orchestration.project")
 
 NOT_BUILT = {
-    "ResourceManager": 4,
-    "get_resource_manager": 4,
-    "Resource": 4,
-    "ResourceAllocation": 4,
-    "ResourceUsage": 4,
-    "ResourceLimits": 4,
-    "ResourceType": 4,
-    "ResourceStatus": 4,
     "OrchestrationMode": 5,
     "OrchestrationEngine.retry": 6,
     "OrchestrationEngine.fork": 6,

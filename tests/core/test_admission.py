@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
+from codomyrmex.logistics.orchestration.project.resource_request import Request
 
 
 @dataclass
@@ -30,7 +31,8 @@ def lane_of(admission: Admission, run: int = 1, **more: Any) -> Lane:
     step, of_run, of_step = more.get("step", -1), more.pop("run_cap", None), more.pop("step_cap", None)
     caps = [((run, -1), of_run), ((run, step), of_step)]
     more["caps"] = tuple((whose, cap) for whose, cap in caps if cap is not None)
-    return admission.lane(Run(run), **{"cpu_milli": 1000, "quick": False, **more})
+    request = Request(cpu_milli=more.pop("cpu_milli", 1000))
+    return admission.lane(Run(run), **{"request": request, "quick": False, **more})
 
 
 def test_higher_priority_goes_first_and_equals_in_the_order_of_arrival() -> None:
@@ -102,7 +104,7 @@ def picture(admission: Admission) -> Any:
     chunks = {key: lane.chunks for key, lane in admission._lanes.items()}
     waiting = {key for key, lane in admission._lanes.items() if lane.heap}
     assert set(admission._filled) == waiting
-    return lanes, busy, chunks, admission.free.cpu_milli, admission.free.workers
+    return lanes, busy, chunks, admission.share.cpu_milli, admission.workers
 
 
 def play(admission: Admission, moves: list[Move], held: list[Lane], place: list[int]) -> None:
@@ -114,15 +116,15 @@ def play(admission: Admission, moves: list[Move], held: list[Lane], place: list[
         elif what == "take" and (best := admission.next_lane()) is not None:
             assert best.heap[0] == min(
                 each.heap[0] for each in admission._filled.values()
-                if each.cpu_milli <= admission.free.cpu_milli and not admission._capped(each)
+                if each.cpu_milli <= admission.share.cpu_milli and not admission._capped(each)
             )  # fmt: skip
             admission.take(best, count)
             admission.claim(best)
             held.append(best)
         elif what == "release" and held:
             admission.release(held.pop(rank % len(held)))
-        assert 0 <= admission.free.cpu_milli <= 2000
-        assert 0 <= admission.free.workers <= 4
+        assert 0 <= admission.share.cpu_milli <= 2000
+        assert 0 <= admission.workers <= 4
 
 
 @given(before=MOVES, undone=MOVES)

@@ -13,6 +13,8 @@ from codomyrmex.logistics.orchestration.project import engine_store, intent_stor
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.drain import Drain
 from codomyrmex.logistics.orchestration.project.executors.attempt import ErrorInfo, Outcome, OutcomeKind
+from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
+from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.news import (
     Adoption,
     Arrival,
@@ -22,6 +24,8 @@ from codomyrmex.logistics.orchestration.project.news import (
     Submission,
 )
 from codomyrmex.logistics.orchestration.project.news_planning import LOSSES_AT_MOST
+from codomyrmex.logistics.orchestration.project.resource_claims import ResourceClaims
+from codomyrmex.logistics.orchestration.project.resource_request import CPU
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
@@ -51,12 +55,20 @@ class Bench:
         self.clock = ManualClock()
         with self.database.transaction() as tx:
             self.epoch, _token = engine_store.insert(tx, now_us=self.clock.now_us())
-        self.admission = Admission(cpu_milli=4000, max_workers=4)
+        self.admission = Admission(cpu_milli=4000, max_workers=4, share=MachineShare({CPU: 4000}))
         self.drain = Drain(
             database=self.database,
             clock=self.clock,
             epoch=self.epoch,
             admission=self.admission,
+            claims=ResourceClaims(
+                self.database,
+                HostLedger.open(None, clock=self.clock, token="bench"),
+                clock=self.clock,
+                epoch=self.epoch,
+                wake=lambda: None,
+                nudge=lambda epoch: None,
+            ),
             results=ResultFiles(None),
             world=self,
         )
@@ -64,6 +76,11 @@ class Bench:
         self.timers: list[tuple[RunState, int, int]] = []
         self.told: list[tuple[Any, ...]] = []
         self.ids = 0
+
+    @property
+    def nothing_is_claimed(self) -> bool:
+        share = self.admission.share
+        return (share.cpu_milli, self.admission.workers) == (share.allotted.get(CPU, 0), 4)
 
     # what the drain tells
 
@@ -75,6 +92,9 @@ class Bench:
 
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         self.timers.append((run, position, ready_us))
+
+    def wake_at(self, at_us: int) -> None:
+        self.told.append(("wake", at_us))
 
     def stored(self, run: RunState) -> None:
         self.drain.post(Adoption(run, []))
@@ -163,7 +183,7 @@ def test_a_successor_starts_in_the_commit_of_its_predecessors_result(bench: Benc
     assert bench.column(run, "state") == {"a": "completed", "b": "running"}
     bench.end(run, "b")
     assert bench.told == [("ended", "r1", "completed")]
-    assert bench.admission.free == bench.admission.capacity
+    assert bench.nothing_is_claimed
 
 
 @pytest.mark.parametrize("error", [StoreBusy, StoreFull, StoreIOError])
@@ -317,7 +337,7 @@ def test_what_had_not_begun_is_taken_back_and_cancelled(bench: Bench) -> None:
     stop(bench, run, RunIntent.CANCEL)
     assert bench.states(run) == {"a": "cancelled", "b": "cancelled"}
     assert bench.column(run, "attempt") == {"a": 0, "b": 0}
-    assert bench.admission.free == bench.admission.capacity
+    assert bench.nothing_is_claimed
 
 
 def test_a_failure_while_the_run_is_being_cancelled_is_not_tried_again(bench: Bench) -> None:

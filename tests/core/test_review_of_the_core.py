@@ -18,6 +18,7 @@ from codomyrmex.exceptions import StoreBusy
 from codomyrmex.logistics.orchestration.project import intent_store, run_plan, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.news import Chunk, Recall
+from codomyrmex.logistics.orchestration.project.resource_request import CPU, Request
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 
 HERE = Path(__file__).parent
@@ -84,13 +85,11 @@ def test_an_empty_recall_of_a_chunk_that_has_ended_frees_nothing_twice(engine: O
     drain = engine._host.orchestrator._drain
     admission: Admission = drain.admission
     run = next(iter(drain.runs.values()), None)
-    lane = admission.lane(run or _FakeRun(), cpu_milli=1000, quick=True)
+    lane = admission.lane(run or _FakeRun(), request=Request(), quick=True)
     drain.post(Recall(Chunk(lane.run, lane), [], None))
     drain.drain()
-    assert (admission.free.cpu_milli, admission.free.workers) == (
-        admission.capacity.cpu_milli,
-        admission.capacity.workers,
-    )
+    share = admission.share
+    assert (share.cpu_milli, admission.workers) == (share.allotted.get(CPU, 0), admission.capacity.workers)
 
 
 class _FakeRun:

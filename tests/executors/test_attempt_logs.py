@@ -50,7 +50,7 @@ def test_the_log_can_be_followed_while_the_attempt_runs(
 
 def test_a_supervisor_that_sleeps_is_woken_by_the_next_attempt(executor: ProcessExecutor, make: Make) -> None:
     executor.run(make("nothing"))
-    worker = next(iter(executor._idle.values()))[0]
+    worker = next(iter(executor._pool._idle.values()))[0]
     stat = Path(f"/proc/{worker.pid}/status")
     quiet = [-1, 0]
 

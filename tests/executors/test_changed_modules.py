@@ -74,4 +74,4 @@ def test_a_module_written_after_the_worker_looked_for_it_is_found(
 def test_unchanged_code_keeps_its_worker(run: Callable[[str, str], Any], executor: ProcessExecutor) -> None:
     for _ in range(3):
         run("acts", "nothing")
-    assert executor._counter == 1
+    assert executor._pool.started == 1

@@ -148,7 +148,7 @@ def test_cancel_of_what_does_not_run_says_so_and_a_late_one_hits_nobody(
     executor.run(attempt)
     assert executor.cancel(attempt.token) is False
     supervisor, _ = worker_pids()
-    worker = next(iter(executor._idle.values()))[0]
+    worker = next(iter(executor._pool._idle.values()))[0]
     flag = tmp_path / "flag"
     running = InBackground(executor, make("wait", until=str(flag)))
     worker.cancel(1, kill=True)  # the attempt before, which has ended

@@ -261,7 +261,7 @@ def test_workers_prepared_ahead_are_taken(executor: ProcessExecutor, make: Make,
     executor.prepare(2, roots=[str(project)])
     executor.prepare(2, roots=[str(project)])
     assert executor.run(make("nothing")).kind is OutcomeKind.COMPLETED
-    assert executor._counter == 2
+    assert executor._pool.started == 2
 
 
 def test_a_closed_executor_starts_nothing(make: Make, tmp_path: Path) -> None:

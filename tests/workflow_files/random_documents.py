@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
+from codomyrmex.logistics.orchestration.project.workflow_amount_check import machine_word
 
 NAMES = st.from_regex(r"[a-z_][a-zA-Z0-9_.-]{0,8}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -57,14 +58,34 @@ RETRY = st.integers(0, 5) | mappings(
         "jitter": st.booleans(),
         "on": st.lists(st.sampled_from(["timeout", "ConnectionError"]), unique=True, max_size=2),
         "never": st.just("ValueError"),
+        "memory": st.floats(1, 10, exclude_min=True),
     },
+)
+SIZES = st.sampled_from(["1GiB", "1.5GB", "0.5KiB", 1000]) | st.integers(0, 2**60)
+UNITS = st.integers(1, 10**9) | st.integers(1, 10**12).map(lambda units: units / 10_000)
+RESOURCES = st.builds(
+    lambda machine, named: machine | named,
+    mappings(
+        {},
+        {
+            "cpu": st.sampled_from([0, 0.5, 2, 1.25]) | st.integers(0, 10**8).map(lambda milli: milli / 1000),
+            "memory": SIZES,
+            "gpu": st.integers(0, 16) | st.integers(1, 9999).map(lambda parts: parts / 10_000),
+            "disk": SIZES,
+            "network": SIZES | st.just("10MB/s"),
+        },
+    ),
+    st.dictionaries(
+        NAMES.filter(lambda name: machine_word(name) is None and name != "api_quota") | st.just("licence"),
+        UNITS,
+        max_size=2,
+    )
+    | st.just({"api_quota": 3}),
 )
 ATTEMPT: dict[str, Any] = {
     "timeout_s": DURATIONS,
     "retry": RETRY,
-    "resources": mappings(
-        {}, {"cpu": st.sampled_from([0, 0.5, 2, 1.25]), "memory": st.sampled_from(["1GiB", 1000])}
-    ),
+    "resources": RESOURCES,
     "isolation": st.sampled_from(["process", "thread", "async"]),
     "env": ENV,
     "working_dir": TEMPLATES,

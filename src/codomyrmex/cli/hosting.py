@@ -36,7 +36,11 @@ def open_engine(workspace: Workspace, settings: Settings) -> Iterator[Orchestrat
     with (
         captured(),
         OrchestrationEngine(
-            {"workflow_paths": settings.workflow_paths, "action_modules": settings.action_modules},
+            {
+                "workflow_paths": settings.workflow_paths,
+                "action_modules": settings.action_modules,
+                "settings": settings,
+            },
             root=workspace.root,
             state=workspace.state,
             durability=settings.durability,

@@ -225,6 +225,9 @@ def why_text(task: TaskView, now: datetime | None = None) -> str:
 
 
 def _wait_text(wait: Wait, now: datetime) -> str:
+    if wait.recorded_by is not None:
+        verb = "answered" if wait.reason == "approval" else "sent it"
+        return f"{wait.recorded_by} has {verb}; its run has not read it yet"
     if wait.reason == "approval":
         # The question first: a table is cut at its right.
         return f"asks {', '.join(wait.who) or 'anybody'}: {one_line(wait.what)}"

@@ -129,19 +129,27 @@ def show(invocation: Invocation, run: str, every: bool) -> None:
 def explain(invocation: Invocation, run: str, task: str | None) -> None:
     """Say why something waits, or why it ended as it did.
 
-    One word that no run has is taken for a task of the last run.
+    One word that no run has is taken for a task of the last run. Of a failed run first what failed by itself,
+    then what did not run because of it.
     """
     output = invocation.output
     with open_reads(invocation) as (_, reads):
         run_id, task = run_and_task(reads, run, task)
-        reasons = list(reads.explain(run_id, task))
-        data = {"execution_id": run_id, "task": task, "reasons": reasons}
+        found = reads.explanation(run_id, task)
+        now = _now()
+        said = found.sentences(now)
         width = output.out.width or 1_000_000
         output.answer(
-            data, [line for each in reasons[:_MOST_REASONS] for line in wrap(one_line(each), width)]
+            found.to_dict(now),
+            [line for each in said[:_MOST_REASONS] for line in _wrapped(each, width)],
         )
-        if len(reasons) > _MOST_REASONS and not invocation.json:
-            output.note(f"and {len(reasons) - _MOST_REASONS:,} more; name a task, or ask with --json", "dim")
+        if len(said) > _MOST_REASONS and not invocation.json:
+            output.note(f"and {len(said) - _MOST_REASONS:,} more; name a task, or ask with --json", "dim")
+
+
+def _wrapped(sentence: str, width: int) -> list[str]:
+    """Its lines, all but the first indented, so that one sees where each sentence begins."""
+    return wrap(one_line(sentence), width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _with_failed_items(tasks: Sequence[TaskView]) -> list[TaskView]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from codomyrmex.workspace import Workspace
 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.approvals import Approval
+    from codomyrmex.logistics.orchestration.project.explanations import RunExplanation
     from codomyrmex.logistics.orchestration.project.run_control import RunControl
     from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 
@@ -58,9 +59,13 @@ class NoRuns:
         """Nothing."""
         return []
 
-    def explain(self, run_id: str, task: str | None = None) -> Sequence[str]:
+    def explanation(self, run_id: str, task: str | None = None) -> RunExplanation:
         """Raises `RunNotFound`."""
         raise RunNotFound(run_id, hint=self._hint)
+
+    def has_task(self, run_id: str, name: str) -> bool:
+        """False."""
+        return False
 
 
 @contextmanager
@@ -113,6 +118,6 @@ def run_and_task(reads: RunReads, run: str, task: str | None) -> tuple[str, str 
         if task is not None or run == "@last":
             raise
         last = reads.find("@last")
-        if run not in {name for each in reads.tasks(last) for name in (each.name, each.step)}:
+        if not reads.has_task(last, run):
             raise
         return last, run

@@ -10,8 +10,9 @@ Layer: above the engine; nothing that runs in production imports it.
 
 `run_workflow` runs in memory and in virtual time: delays, sleeps and time limits pass at once, and approvals,
 signals and child runs have stubs too (`stubs={"approve": True}`). `assert_resumes` kills real engines.
-`FaultyDatabase` fails commits. The pytest fixture `codomyrmex_engine` is an engine in memory; pytest knows it
-as soon as this package is installed. `codomyrmex workflows test` does the same for cases in files.
+`FaultyDatabase` fails commits, `FakeGpus` stand in for devices. The pytest fixture `codomyrmex_engine` is an
+engine in memory; pytest knows it as soon as this package is installed. `codomyrmex workflows test` does the
+same for cases in files.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 _HOMES = {
+    "FakeGpus": "codomyrmex.testing.fake_gpus",
     "FaultyDatabase": "codomyrmex.testing.faulty_database",
     "FinishedRun": "codomyrmex.testing.finished_run",
     "ManualClock": "codomyrmex.clock",

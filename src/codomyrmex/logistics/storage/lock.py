@@ -26,16 +26,17 @@ _SHORT_WAITS_S = (0.000_02, 0.000_05, 0.000_1, 0.000_2)
 class FileLock:
     """An exclusive lock on a file. Not for use by two threads at once: its owner has a mutex of its own."""
 
-    __slots__ = ("_descriptor", "path")
+    __slots__ = ("_descriptor", "_mode", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int = 0o600) -> None:
         self.path = path
+        self._mode = mode
         self._descriptor = -1
 
     def acquire(self, timeout_s: float) -> bool:
         """Takes the lock; False when it was not had within `timeout_s` seconds. Makes the file if missing."""
         if self._descriptor < 0:
-            self._descriptor = _open(self.path)
+            self._descriptor = _open(self.path, self._mode)
         if self._try():
             return True
         for wait_s in _SHORT_WAITS_S:
@@ -108,6 +109,19 @@ class _Waiter:
                 self.done.set()
 
 
-def _open(path: str) -> int:
+def _open(path: str, mode: int) -> int:
     with guard.permitted():
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        return open_with_mode(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
+
+
+def open_with_mode(path: str, flags: int, mode: int) -> int:
+    """`os.open` for a file that may have to be made; a mode for a group holds in spite of the umask."""
+    descriptor = os.open(path, flags, mode)
+    try:
+        found = os.fstat(descriptor)
+        if mode & ~found.st_mode & 0o777 and found.st_uid == os.geteuid():
+            os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -3,7 +3,8 @@
 Layer: `logistics.storage`. A step is a file `migrations/NNNN_name.sql`; the number of the last one applied
 stands in `PRAGMA user_version`, and `PRAGMA application_id` tells a state of ours from any other database.
 Each step is one transaction. Before an existing state is changed a copy of it is made beside it, through
-the backup API. A state that is newer than this package is refused, never touched.
+the backup API. A state that is newer than this package is refused, never touched. Other databases of ours
+(the ledger of the host) have tables and a mark of their own: each is a `Kind`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,24 @@ from codomyrmex.exceptions import StoreCorrupt, StoreTooNew
 
 APPLICATION_ID = 0x434F444F  # "CODO"
 _FOLDER = os.path.join(os.path.dirname(__file__), "migrations")
+_LEDGER_FOLDER = os.path.join(os.path.dirname(__file__), "ledger_migrations")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What a database of ours is for: its mark, the folder of its steps, and how its file is kept.
+
+    `volatile`: nothing in it outlives the processes that use it, so it is never synced. `mode`: of its files.
+    """
+
+    application_id: int = APPLICATION_ID
+    folder: str = _FOLDER
+    volatile: bool = False
+    mode: int = 0o600
+
+
+STATE = Kind()
+LEDGER = Kind(application_id=0x434F444C, folder=_LEDGER_FOLDER, volatile=True)  # "CODL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +67,13 @@ def known_migrations(folder: str = _FOLDER) -> list[Migration]:
 
 
 def pending_migrations(
-    connection: apsw.Connection, path: str, known: Sequence[Migration]
+    connection: apsw.Connection, path: str, known: Sequence[Migration], kind: Kind = STATE
 ) -> Sequence[Migration]:
     """The steps that a state still needs; raises `StoreTooNew` or `StoreCorrupt` for what is not ours."""
     mark = _number(connection, "PRAGMA application_id")
     version = _number(connection, "PRAGMA user_version")
     is_empty = not (mark or version or _number(connection, "SELECT count(*) FROM sqlite_schema"))
-    if mark != APPLICATION_ID and not is_empty:
+    if mark != kind.application_id and not is_empty:
         raise StoreCorrupt(
             f"{path} is a database of another program, not a state of codomyrmex",
             hint="name another place with --state",
@@ -67,13 +86,13 @@ def pending_migrations(
     return known[version:]
 
 
-def migrate(connection: apsw.Connection, path: str, known: Sequence[Migration]) -> int:
+def migrate(connection: apsw.Connection, path: str, known: Sequence[Migration], kind: Kind = STATE) -> int:
     """Applies what is missing and returns how many steps that were; the caller holds the lock."""
-    missing = pending_migrations(connection, path, known)
+    missing = pending_migrations(connection, path, known, kind)
     if missing and missing[0].number > 1:
         copy_state(connection, f"{path}.schema-{missing[0].number - 1}")
     for step in missing:
-        _apply(connection, step)
+        _apply(connection, step, kind)
     return len(missing)
 
 
@@ -95,11 +114,15 @@ def copy_state(connection: apsw.Connection, target: str) -> None:
     os.replace(unfinished, target)
 
 
-def _apply(connection: apsw.Connection, step: Migration) -> None:
+def _apply(connection: apsw.Connection, step: Migration, kind: Kind) -> None:
     try:
         list(connection.execute("BEGIN IMMEDIATE"))
         list(connection.execute(step.sql()))
-        list(connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={step.number}"))
+        list(
+            connection.execute(
+                f"PRAGMA application_id={kind.application_id}; PRAGMA user_version={step.number}"
+            )
+        )
         list(connection.execute("COMMIT"))
     except BaseException:
         if connection.in_transaction:

@@ -28,8 +28,15 @@ from codomyrmex.logistics.storage import guard
 from codomyrmex.logistics.storage.database import Durability, Parameters, Row
 from codomyrmex.logistics.storage.faults import translated
 from codomyrmex.logistics.storage.location import refuse_network_file_system, resolved
-from codomyrmex.logistics.storage.lock import FileLock
-from codomyrmex.logistics.storage.migrations import Migration, known_migrations, migrate, pending_migrations
+from codomyrmex.logistics.storage.lock import FileLock, open_with_mode
+from codomyrmex.logistics.storage.migrations import (
+    STATE,
+    Kind,
+    Migration,
+    known_migrations,
+    migrate,
+    pending_migrations,
+)
 from codomyrmex.logistics.storage.writer import SQLiteTransaction, Writer
 
 MEMORY = ":memory:"
@@ -52,6 +59,8 @@ _WRITER_PRAGMAS = (
     # macOS keeps the promise of fsync only when asked with F_FULLFSYNC.
     + ("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;" if sys.platform == "darwin" else "")
 )
+# For a file that nothing outlives. It stays small, so moving its log costs less than a call of `checkpoint`.
+_VOLATILE_PRAGMAS = "PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=512;"
 _READER_PRAGMAS = (
     "PRAGMA query_only=ON; PRAGMA cache_size=-8192; PRAGMA temp_store=memory; PRAGMA mmap_size=0;"
     "PRAGMA trusted_schema=OFF;"
@@ -62,14 +71,14 @@ _MEMORY_PRAGMAS = "PRAGMA foreign_keys=ON; PRAGMA temp_store=memory; PRAGMA trus
 class MemoryDatabase:
     """A state that is gone with this object: one connection under one mutex for reading and writing."""
 
-    def __init__(self, *, migrations: Sequence[Migration] | None = None) -> None:
+    def __init__(self, *, migrations: Sequence[Migration] | None = None, kind: Kind = STATE) -> None:
         self.path = MEMORY
         self.durability = Durability.PROCESS
         self._writer = Writer(
             MEMORY, _connect_memory, lock=None, durability=Durability.PROCESS, busy_timeout_s=BUSY_TIMEOUT_S
         )
         with self._writer.held() as connection:
-            migrate(connection, MEMORY, known_migrations() if migrations is None else migrations)
+            migrate(connection, MEMORY, _known(migrations, kind), kind)
         _watch_forks(self)
 
     def transaction(self, *, barrier: bool = False) -> SQLiteTransaction:
@@ -108,14 +117,22 @@ class SQLiteDatabase:
     """A state in a file. Made by `open` (an engine) or `open_existing` (a client)."""
 
     def __init__(
-        self, path: str, durability: Durability, *, busy_timeout_s: float, tidies: bool, vfs: str | None
+        self,
+        path: str,
+        durability: Durability,
+        *,
+        busy_timeout_s: float,
+        tidies: bool,
+        vfs: str | None,
+        kind: Kind = STATE,
     ) -> None:
         self.path = path
+        self._kind = kind
         self.durability = durability
         self._busy_timeout_s = busy_timeout_s
         self._tidies = tidies
         self._vfs = vfs
-        self._lock = FileLock(f"{os.path.splitext(path)[0]}.lock")
+        self._lock = FileLock(f"{os.path.splitext(path)[0]}.lock", kind.mode)
         self._writer = Writer(
             path, self._connect_writer, lock=self._lock, durability=durability, busy_timeout_s=busy_timeout_s
         )
@@ -134,21 +151,22 @@ class SQLiteDatabase:
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         migrations: Sequence[Migration] | None = None,
         vfs: str | None = None,
+        kind: Kind = STATE,
     ) -> SQLiteDatabase | MemoryDatabase:
         """The state at `path` (":memory:" for one of its own), made or brought up to date if need be.
 
         Raises `StoreTooNew`, `StoreCorrupt`, and `StoreIOError` for a link or a network file system. `vfs`
-        names another layer between SQLite and the disk.
+        names another layer between SQLite and the disk; `kind` a database of ours that is no state.
         """
         if path == MEMORY:
-            return MemoryDatabase(migrations=migrations)
+            return MemoryDatabase(migrations=migrations, kind=kind)
         place = resolved(path)
         try:
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         except OSError as error:
             raise _unmakable(place, error) from error
         refuse_network_file_system(place)
-        database = cls(place, durability, busy_timeout_s=busy_timeout_s, tidies=True, vfs=vfs)
+        database = cls(place, durability, busy_timeout_s=busy_timeout_s, tidies=True, vfs=vfs, kind=kind)
         database._begin_use(migrations, make=True)
         return database
 
@@ -259,7 +277,7 @@ class SQLiteDatabase:
         return kept
 
     def _begin_use(self, migrations: Sequence[Migration] | None, *, make: bool) -> None:
-        known = known_migrations() if migrations is None else migrations
+        known = _known(migrations, self._kind)
         try:
             if not os.path.exists(self.path) and not make:
                 raise StoreIOError(
@@ -279,23 +297,26 @@ class SQLiteDatabase:
     def _is_ready(self, known: Sequence[Migration]) -> bool:
         with self._reader() as reader:
             mode = reader.execute("PRAGMA journal_mode").get
-            return not pending_migrations(reader.connection, self.path, known) and mode == "wal"
+            return not pending_migrations(reader.connection, self.path, known, self._kind) and mode == "wal"
 
     def _make_ready(self, known: Sequence[Migration]) -> None:
         self._create()
         with self._writer.held() as connection:
-            pending_migrations(connection, self.path, known)  # refuses before anything is changed
+            pending_migrations(connection, self.path, known, self._kind)  # refuses before anything is changed
             list(connection.execute(f"PRAGMA page_size={_PAGE_BYTES}"))  # has an effect on a new file only
-            list(connection.execute("PRAGMA synchronous=FULL"))
+            if not self._kind.volatile:
+                list(connection.execute("PRAGMA synchronous=FULL"))
             self._use_log(connection)
-            migrate(connection, self.path, known)
-            list(connection.execute("PRAGMA synchronous=NORMAL"))
+            migrate(connection, self.path, known, self._kind)
+            if not self._kind.volatile:
+                list(connection.execute("PRAGMA synchronous=NORMAL"))
 
     def _create(self) -> None:
-        """Makes an empty file that only its owner may read. An existing one is not opened (see `guard`)."""
+        """Makes an empty file that only its owner (or group) may read. An existing one is not opened (see `guard`)."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
             with guard.permitted():
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+                os.close(open_with_mode(self.path, flags, self._kind.mode))
         except FileExistsError:
             pass
         except OSError as error:
@@ -322,7 +343,7 @@ class SQLiteDatabase:
         return connection
 
     def _connect_writer(self) -> apsw.Connection:
-        connection = self._connect(_WRITER_PRAGMAS)
+        connection = self._connect(_WRITER_PRAGMAS + (_VOLATILE_PRAGMAS if self._kind.volatile else ""))
         if not self._tidies:
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         return connection
@@ -400,6 +421,10 @@ def _connect_memory() -> apsw.Connection:
     connection = apsw.Connection(MEMORY, statementcachesize=_STATEMENTS_KEPT)
     list(connection.execute(_MEMORY_PRAGMAS))
     return connection
+
+
+def _known(migrations: Sequence[Migration] | None, kind: Kind) -> Sequence[Migration]:
+    return known_migrations(kind.folder) if migrations is None else migrations
 
 
 def _unmakable(path: str, error: OSError) -> StoreIOError:

@@ -29,6 +29,8 @@ class RetryPolicy:
     on: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
     max_crashes: int = 2
+    memory: float = 1.0
+    """What the claim on memory is multiplied by after an attempt that ran out of it."""
 
     def delay_after(self, retries: int, fraction: float) -> float:
         """Seconds before the next attempt, `retries` having been made; `fraction` in [0, 1) is the jitter."""

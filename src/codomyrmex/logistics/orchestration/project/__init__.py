@@ -40,11 +40,20 @@ _HOMES = {
     "RunView": f"{_PROJECT}.run_views",
     "TaskView": f"{_PROJECT}.run_views",
     "WorkflowExecution": f"{_PROJECT}.workflow_execution",
+    # Resources
+    "Resource": f"{_PROJECT}.resources",
+    "ResourceAllocation": f"{_PROJECT}.resources",
+    "ResourceLimits": f"{_PROJECT}.resources",
+    "ResourceManager": f"{_PROJECT}.resource_manager",
+    "ResourceUsage": f"{_PROJECT}.resources",
+    "get_resource_manager": f"{_PROJECT}.shared_engine",
     # Graphs
     "CycleDetectedError": f"{_PROJECT}.workflow_dag",
     "DAGValidationError": f"{_PROJECT}.workflow_dag",
     "WorkflowDAG": f"{_PROJECT}.workflow_dag",
     # States
+    "ResourceStatus": f"{_PROJECT}.states",
+    "ResourceType": f"{_PROJECT}.states",
     "TaskPriority": f"{_PROJECT}.states",
     "TaskStatus": f"{_PROJECT}.states",
     "TriggerRule": f"{_PROJECT}.states",

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from codomyrmex.exceptions import ActionNotFound
+from codomyrmex.exceptions import ActionNotFound, ValidationError
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
-from codomyrmex.logistics.orchestration.project.workflow_document import read_resources
+from codomyrmex.logistics.orchestration.project.step_resources import read_resources
+from codomyrmex.logistics.orchestration.project.workflow_amount_check import resource_faults
 from codomyrmex.logistics.orchestration.project.workflow_kinds import compensation_name
 
 UNDECLARED = "idempotent"
@@ -22,7 +23,10 @@ UNDECLARED = "idempotent"
 def with_declarations(
     document: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]], catalogue: ActionCatalogue
 ) -> Mapping[str, Any]:
-    """`document` with the declarations of its actions; the same object where there are none."""
+    """`document` with the declarations of its actions; the same object where there are none.
+
+    Raises `ValidationError` where an action declares resources that no step could ask for.
+    """
     known: dict[tuple[str, str], dict[str, Any]] = {}
 
     def declared_of(name: str, step: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -66,7 +70,9 @@ def _of_action(catalogue: ActionCatalogue, module: str, action: str) -> dict[str
         found = catalogue.find(module, action)
     except ActionNotFound:
         return {}  # said among the faults
-    declared = _defaults(found.effects, found.isolation, found.timeout_s, found.resources)
+    declared = _defaults(
+        f"{module}:{action}", found.effects, found.isolation, found.timeout_s, found.resources
+    )
     if found.target != (module, action):
         declared["module"], declared["action"] = found.target
     return declared
@@ -76,11 +82,21 @@ def _of_function(function: Callable[..., Any]) -> dict[str, Any]:
     declared = getattr(function, "__codomyrmex_action__", None)
     if declared is None:
         return {}
-    return _defaults(declared["effects"], declared["isolation"], declared["timeout_s"], declared["resources"])
+    return _defaults(
+        f"{function.__module__}:{function.__qualname__}",
+        declared["effects"],
+        declared["isolation"],
+        declared["timeout_s"],
+        declared["resources"],
+    )
 
 
 def _defaults(
-    effects: str, isolation: str | None, timeout_s: float | None, resources: Mapping[str, Any] | None
+    action: str,
+    effects: str,
+    isolation: str | None,
+    timeout_s: float | None,
+    resources: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if effects != UNDECLARED:
@@ -90,5 +106,13 @@ def _defaults(
     if timeout_s is not None:
         found["timeout_s"] = timeout_s
     if resources:
-        found["resources"] = read_resources(resources)
+        found["resources"] = _held(action, resources)
     return found
+
+
+def _held(action: str, resources: Mapping[str, Any]) -> dict[str, int]:
+    """What `@action(resources=...)` declares, as a document holds it; raises `ValidationError`."""
+    wrong = [fault for _, fault in resource_faults(("resources",), resources, {"resources": resources})]
+    if wrong:
+        raise ValidationError(wrong, subject=f"@action of {action}")
+    return read_resources(resources)

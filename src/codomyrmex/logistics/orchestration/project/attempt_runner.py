@@ -7,8 +7,10 @@ resolved is a failure of its step.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from enum import Enum
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -27,9 +29,11 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
 )
 from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
 from codomyrmex.logistics.orchestration.project.executors.thread import ThreadExecutor
+from codomyrmex.logistics.orchestration.project.gpu_choice import gpu_environment
+from codomyrmex.logistics.orchestration.project.resource_request import Grant
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_scope import RunScope, scope_of
-from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
 from codomyrmex.logistics.orchestration.project.states import Isolation
 from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 from codomyrmex.logistics.orchestration.project.values import encode_tree
@@ -46,6 +50,21 @@ LOSSES_IN_THREADS = 3
 """A thread task in flight at so many engine deaths runs in a process from then on."""
 
 
+ReadSecrets = Callable[[Collection[str]], Mapping[str, str]]
+"""The values of secrets by name; raises where one is missing."""
+
+
+class MemoryLimit(str, Enum):
+    """What holds an attempt in a worker process to the memory that its step asks for."""
+
+    WATCH = "watch"
+    """Its process tree is measured and ended when it uses more."""
+    HARD = "hard"
+    """That, and each of its processes cannot reserve more address space (RLIMIT_AS): an allocation fails at once."""
+    NONE = "none"
+    """Nothing: the amount is only accounted."""
+
+
 class AttemptRunner:
     """Runs attempts of the runs of one engine; see the module."""
 
@@ -57,7 +76,12 @@ class AttemptRunner:
         state_dir: Path | None,
         results: ResultFiles,
         caching: Callable[[], StepCaching] | None = None,
+        read_secrets: ReadSecrets | None = None,
+        memory_limit: MemoryLimit = MemoryLimit.WATCH,
     ) -> None:
+        self._read_secrets = read_secrets
+        self._memory_limit = memory_limit
+        self._device_env: dict[tuple[str, ...], Mapping[str, str]] = {}
         self._make_caching = caching
         self._caching: StepCaching | None = None
         """The cache of steps; without one every step runs."""
@@ -74,11 +98,11 @@ class AttemptRunner:
         self._interpreters: dict[tuple[str, str], str] = {}
         self._functions: dict[tuple[str, str, tuple[str, ...]], Callable[..., Any]] = {}
 
-    def run(self, run: RunState, position: int, number: int) -> Outcome:
+    def run(self, run: RunState, position: int, number: int, grant: Grant) -> Outcome:
         """Runs one attempt to its end; never raises for what the action or its parameters did."""
         for pause_s in READ_AGAIN_S:
             try:
-                return self._kept(self._run(run, position, number))
+                return self._kept(self._run(run, position, number, grant))
             except StoreError as error:  # an output of another step could not be read just now
                 if pause_s is None:
                     return _refused(error)
@@ -87,7 +111,7 @@ class AttemptRunner:
                 return _refused(error)
         raise AssertionError("the last try returns")
 
-    def begin(self, run: RunState, position: int, number: int) -> Begun | Outcome | None:
+    def begin(self, run: RunState, position: int, number: int, grant: Grant) -> Begun | Outcome | None:
         """Starts an attempt in a warm worker without waiting; None where that takes `run`.
 
         An outcome where it cannot be started at all.
@@ -95,7 +119,7 @@ class AttemptRunner:
         if self._warm is None or self._cache(run, position):
             return None
         try:
-            return self._warm.begin(self._attempt(run, position, number, Isolation.PROCESS, None))
+            return self._warm.begin(self._attempt(run, position, number, grant, (Isolation.PROCESS, None)))
         except Exception as error:  # noqa: BLE001 - the attempt boundary, as in `run`
             return _refused(error)
 
@@ -160,19 +184,19 @@ class AttemptRunner:
     def _token(self, run: RunState, task: str, number: int) -> str:
         return f"{self._epoch}.{run.id}.{task}.{number}"
 
-    def _run(self, run: RunState, position: int, number: int) -> Outcome:
+    def _run(self, run: RunState, position: int, number: int, grant: Grant) -> Outcome:
         step = position if position < run.step_count else run.step_of(position)
-        isolation, function = self._where(run, step, position)
+        where = self._where(run, step, position)
         if self._cache(run, position):
-            return self._run_cached(run, position, number, (isolation, function))
-        return self._execute(run, position, number, (isolation, function))
+            return self._run_cached(run, position, number, grant, where)
+        return self._execute(run, position, number, grant, where)
 
     def _cache(self, run: RunState, position: int) -> bool:
         """Whether a look-up goes before the action: it reads files, so a thread that may wait does it."""
         caches = run.workflow.caches
         return bool(caches) and self._make_caching is not None and run.step_of(position) in caches
 
-    def _run_cached(self, run: RunState, position: int, number: int, where: _Where) -> Outcome:
+    def _run_cached(self, run: RunState, position: int, number: int, grant: Grant, where: _Where) -> Outcome:
         from codomyrmex.logistics.orchestration.project.step_cache import Question
 
         caching = self.caching()
@@ -181,7 +205,7 @@ class AttemptRunner:
         asked = caching.ask_settled(question)
         entry = None if run.options.force else caching.find(asked)
         if entry is None:
-            outcome = self._kept(self._execute(run, position, number, where))
+            outcome = self._kept(self._execute(run, position, number, grant, where))
             if outcome.kind is OutcomeKind.COMPLETED:
                 outcome.cache_row = caching.row(asked, outcome.result or b"null")
             return outcome
@@ -195,35 +219,31 @@ class AttemptRunner:
             cached=True,
         )
 
-    def _execute(self, run: RunState, position: int, number: int, where: _Where) -> Outcome:
+    def _execute(self, run: RunState, position: int, number: int, grant: Grant, where: _Where) -> Outcome:
         step = position if position < run.step_count else run.step_of(position)
         isolation, function = where
         executor = self._executors.get(isolation) or self.executor(isolation)
         if not isinstance(executor, ThreadExecutor):
-            return executor.run(self._attempt(run, position, number, isolation, function))
+            return executor.run(self._attempt(run, position, number, grant, where))
         template = run.workflow.templates[step]
         parameters = NO_PARAMETERS if template is None else self._parameters(run, position)
         name = run.workflow.names[step] if step == position else run.name_of(position)
         token = f"{self._epoch}.{run.id}.{name}.{number}"
         return executor.call(
-            function, parameters, token, lambda: self._attempt(run, position, number, isolation, function)
+            function,
+            parameters,
+            token,
+            lambda: self._attempt(run, position, number, grant, where),
+            self._secrets_of(run, step),
         )
 
-    def _attempt(
-        self,
-        run: RunState,
-        position: int,
-        number: int,
-        isolation: Isolation,
-        function: Callable[..., Any] | None,
-    ) -> Attempt:
+    def _attempt(self, run: RunState, position: int, number: int, grant: Grant, where: _Where) -> Attempt:
         options, spec, folder = run.options, run.spec_of(position), self._state_dir
+        isolation, function = where
         scope = scope_of(run, position) if spec.env is not None or spec.working_dir is not None else None
         task = run.name_of(position)
         task_id = f"{run.id}.{task}"
-        if isolation is Isolation.PROCESS:
-            self._make_folder(run.id)
-        return Attempt(
+        attempt = Attempt(
             token=f"{self._epoch}.{task_id}.{number}",
             run_id=run.id,
             workflow=run.workflow.name,
@@ -247,6 +267,35 @@ class AttemptRunner:
             files=self._results.values,
             idempotency_key=task_id,
         )
+        if run.workflow.secrets:
+            attempt.secrets = self._secrets_of(run, run.step_of(position))
+        if isolation is Isolation.PROCESS:
+            self._make_folder(run.id)
+            self._bound(attempt, grant, options)
+        return attempt
+
+    def _bound(self, attempt: Attempt, grant: Grant, options: RunOptions) -> None:
+        """What a worker process is held to: the threads, memory and devices that it was given."""
+        request = grant.request
+        attempt.threads = max(1, request.cpu_milli // 1000)
+        if self._memory_limit is not MemoryLimit.NONE:
+            attempt.memory_bytes = request.memory_bytes
+            attempt.memory_hard = self._memory_limit is MemoryLimit.HARD
+        attempt.gpu_env = self._devices(grant.gpus)
+        attempt.clean_env = options.clean_env
+
+    def _devices(self, gpus: tuple[str, ...]) -> Mapping[str, str]:
+        found = self._device_env.get(gpus)
+        if found is None:
+            found = self._device_env[gpus] = gpu_environment(gpus, os.environ)
+        return found
+
+    def _secrets_of(self, run: RunState, step: int) -> Mapping[str, str]:
+        names = run.workflow.secrets.get(step) if run.workflow.secrets else None
+        if not names:
+            return NO_VARIABLES
+        assert self._read_secrets is not None
+        return self._read_secrets(names)
 
     def _parameters(self, run: RunState, position: int) -> bytes:
         template = run.workflow.templates[run.step_of(position)]

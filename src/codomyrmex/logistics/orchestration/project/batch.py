@@ -12,6 +12,7 @@ from typing import Protocol
 
 from codomyrmex.exceptions import CodomyrmexError, StoreError
 from codomyrmex.logistics.orchestration.project.news import Chunk, News, Submission
+from codomyrmex.logistics.orchestration.project.resource_store import ClaimRow
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 
@@ -24,6 +25,9 @@ class Dispatch(Protocol):
 
     def stop_attempts(self, run: RunState, *, kill: bool) -> None:
         """Asks every attempt of a run that is under way to end."""
+
+    def wake_at(self, at_us: int) -> None:
+        """Brings `Woken` at that time: a quota lets something through then."""
 
     def set_timer(self, run: RunState, position: int, ready_us: int) -> None:
         """Brings `Due` at that time."""
@@ -62,8 +66,30 @@ class Batch:
     """How many entries of each chunk have ended or were taken back."""
     children: list[RunState] = field(default_factory=list)
     """The runs that steps start with this batch."""
+    claims: list[ClaimRow] = field(default_factory=list)
+    """What attempts that start take of named resources,"""
+    quotas: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """{id: (instant before, instant after)} of the quotas that they use,"""
+    releases: list[str] = field(default_factory=list)
+    """and the allocations that ended attempts give back, by their ids"""
+    released: list[str] = field(default_factory=list)
+    """and by the ids of their resources."""
+    waits: dict[str, tuple[int, int]] | None = None
+    """What this engine says that it waits for, where that has changed: {id: (since, amount)}."""
+    foreign_version: int | None = None
+    """Changes when another process has written; read in the transaction of this batch."""
     doubt: StoreError | None = None
     """The error that left open whether this batch was committed."""
+
+    @property
+    def claiming(self) -> bool:
+        """True where something of named resources is written."""
+        return bool(self.claims or self.releases or self.quotas) or self.waits is not None
+
+    @property
+    def writes(self) -> bool:
+        """True where there is something to write besides what plans say."""
+        return bool(self.submissions or self.intents) or self.claiming
 
     def plan_for(self, run: RunState) -> RunPlan:
         plan = self.plans.get(run.number)

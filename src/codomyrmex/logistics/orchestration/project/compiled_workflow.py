@@ -27,6 +27,7 @@ from codomyrmex.logistics.orchestration.project.waiting_spec import WaitingSpec
 from codomyrmex.logistics.orchestration.project.workflow_dag import Graph
 
 Path = tuple[str | int, ...]
+NO_SECRETS: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class CompiledWorkflow:
     grids: frozenset[int]
     """The fan-outs that stand in the document as names with a list each."""
     caches: Mapping[int, StepCache]
+    secrets: Mapping[int, frozenset[str]]
+    """Per step that needs any, the names of the secrets in its parameters and in its environment."""
     timeout_s: float | None
     concurrency: Template | None
     policy: ConcurrencyPolicy
@@ -94,6 +97,10 @@ class CompiledWorkflow:
     def spec(self, step: int) -> StepSpec:
         """The spec of step number `step`."""
         return self.specs[self.spec_of[step]]
+
+    def secrets_of(self, step: int) -> frozenset[str]:
+        """The names of the secrets that an attempt of step number `step` needs."""
+        return self.secrets.get(step, NO_SECRETS)
 
 
 class CompileFaults(Exception):

@@ -54,8 +54,11 @@ from codomyrmex.logistics.orchestration.project.news import (
     News,
     Recall,
     Submission,
+    Woken,
 )
 from codomyrmex.logistics.orchestration.project.ready_tasks import admit, offer_ready, quick_s
+from codomyrmex.logistics.orchestration.project.resource_claims import ResourceClaims
+from codomyrmex.logistics.orchestration.project.resource_store import ClaimRefused
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
@@ -79,6 +82,7 @@ class Drain:
         clock: Clock,
         epoch: int,
         admission: Admission,
+        claims: ResourceClaims,
         results: ResultFiles,
         world: Dispatch,
     ) -> None:
@@ -93,8 +97,11 @@ class Drain:
         self._database = database
         self._clock = clock
         self._epoch = epoch
+        self._claims = claims
         self._results = results
         self._world = world
+        self._outdated = False
+        """True when a claim was refused because of what others did: what is there is planned anew at once."""
         self._inbox: deque[News] = deque()
         self._lock = Lock()
         self._doubtful: Batch | None = None
@@ -145,7 +152,10 @@ class Drain:
             if not self._isolate(error):
                 raise
             return []
-        return self._apply(batch) if self._commit(batch) else None
+        if self._commit(batch):
+            return self._apply(batch)
+        outdated, self._outdated = self._outdated, False
+        return [] if outdated else None
 
     def stop(self) -> None:
         """Nothing is planned any more once this returns; a drain in progress ends first."""
@@ -184,7 +194,7 @@ class Drain:
         batch = self._new_batch([inbox[at] for at in range(min(len(inbox), NEWS_PER_DRAIN))])
         for chunk, count in batch.closed.items():
             if count and chunk.open == count:
-                self.admission.release(chunk.lane)
+                self.admission.release(chunk.lane, chunk.claim)
         for plan in batch.plans.values():
             plan.settle()
             if plan.ready:
@@ -194,18 +204,32 @@ class Drain:
             elif plan.resumed:
                 self.admission.hold(plan.run.number, held=False)
         if not self.frozen:
-            admit(self.admission, batch)
+            self._admit(batch)
         return batch
+
+    def _admit(self, batch: Batch) -> None:
+        """Starts what fits, as long as more of the machine is to be had."""
+        claims = self._claims
+        claims.prepare(self.admission, batch, busy=bool(self.chunks))
+        admit(self.admission, batch, claims.claimed)
+        while claims.allotments.provide(self.admission):
+            admit(self.admission, batch, claims.claimed)
+        claims.plan_waits(self.admission, batch)
 
     def _new_batch(self, news: list[News]) -> Batch:
         batch = Batch(self._epoch, self._clock.now_us(), news)
-        self.admission.mark()
+        self.admission.mark(batch.now_us)
+        self._claims.look(self.admission, batch.now_us)
         for each in news:
             if isinstance(each, Arrival):
+                if each.chunk.held:
+                    self._claims.released(batch, each.chunk, each.position, each.number)
                 news_planning.plan_arrival(batch, each, self.runs, frozen=self.frozen)
             elif isinstance(each, Recall):
+                for position, number in each.entries if each.chunk.held else ():
+                    self._claims.released(batch, each.chunk, position, number)
                 news_planning.plan_recall(batch, each, self.runs)
-            else:
+            elif not isinstance(each, Woken):
                 self._plan_other(batch, each)
         return batch
 
@@ -237,7 +261,7 @@ class Drain:
             return run if self.runs.get(run.number) is run else None
         if isinstance(news, Adoption):
             return news.run
-        return None if isinstance(news, Submission) else self.runs.get(news.run_number)
+        return None if isinstance(news, Submission | Woken) else self.runs.get(news.run_number)
 
     def _drop(self, unwanted: set[int]) -> None:
         """Takes entries out of the inbox, named by their `id`, while others may append."""
@@ -266,13 +290,17 @@ class Drain:
 
     def _commit(self, batch: Batch) -> bool:
         plans = [plan for plan in batch.plans.values() if plan.changed]
-        if not plans and not batch.submissions and not batch.intents:
+        if not plans and not batch.writes:
             self.failures = 0
             return True
         try:
             self._write(batch, plans)
         except StoreError as error:
             return self._settle_doubt(batch, error) if error.outcome_unknown else self._refused(batch, error)
+        except ClaimRefused:
+            self._outdated = self.admission.named.stale = True
+            self.admission.rollback()
+            return False
         except Conflict as error:
             return self._refused(batch, error)
         return self._committed()
@@ -299,6 +327,8 @@ class Drain:
                     ask_children(tx, plan)
             if batch.intents:
                 intent_store.close(tx, batch.intents, now_us=batch.now_us)
+            if batch.claiming:
+                self._claims.write(tx, batch)
         if barrier:
             self._barrier_s = now_s
 
@@ -337,6 +367,7 @@ class Drain:
     def _refused(self, batch: Batch, error: CodomyrmexError) -> bool:
         """Nothing was written. Faults of the store are tried again; other faults belong to one run."""
         self.admission.rollback()
+        self.admission.named.stale = True
         for submission in batch.submissions:
             submission.run.number = 0
         if isinstance(error, (*TRANSIENT, run_store.StaleEngine)):
@@ -390,6 +421,10 @@ class Drain:
         self.chunks.update(batch.chunks)
         for _ in batch.news:
             self._inbox.popleft()
+        if batch.claiming:
+            self._claims.committed(self.admission, batch)
+        if self.admission.retry_us is not None:
+            self._world.wake_at(self.admission.retry_us)
         self._take_in(batch)
         for plan in stopped:
             self._stop_attempts(plan.run)

@@ -15,8 +15,8 @@ done for every dead engine of this host when one opens, the others by `recover`:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -24,13 +24,21 @@ from typing import TYPE_CHECKING, Any
 from codomyrmex.clock import Clock, SystemClock
 from codomyrmex.exceptions import CodomyrmexError, NotResumable, StoreError
 from codomyrmex.logging_monitoring import get_logger
-from codomyrmex.logistics.orchestration.project import engine_store, intent_store
+from codomyrmex.logistics.orchestration.project import engine_store, intent_store, resource_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
-from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
+from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner, MemoryLimit
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
 from codomyrmex.logistics.orchestration.project.executors.worker.modules import IMPORTING
+from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger, ledger_directory
+from codomyrmex.logistics.orchestration.project.machine import Overrides
+from codomyrmex.logistics.orchestration.project.machine_detection import (
+    detect_gpus,
+    detect_machine,
+    overrides_of,
+)
+from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.news import News, StopAsked
-from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, socket_path
+from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, nudge, socket_path
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, ended_children, load_run
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
@@ -40,16 +48,24 @@ from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
 from codomyrmex.logistics.orchestration.project.wishes import news_of
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
+from codomyrmex.settings import Settings
 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
+
+LOOK_FOR_DEAD_S = 0.5
+"""How often the locks of other engines are tried: what a dead one held is back within a second."""
 
 logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSettings:
-    """What an engine may use. `cpu_count` and `max_workers` None mean what the machine has."""
+    """What an engine may use.
+
+    `cpu_count` and `max_workers` None mean what the machine has, `overrides` what to believe of it instead.
+    With `host_scope` the machine is shared with the other engines of this host.
+    """
 
     durability: Durability = Durability.BARRIER
     cpu_count: int | None = None
@@ -57,6 +73,18 @@ class HostSettings:
     python: str | None = None
     patience_s: float = 30.0
     grace_s: float = 5.0
+    overrides: Overrides = field(default_factory=Overrides)
+    host_scope: bool = True
+    memory_limit: MemoryLimit = MemoryLimit.WATCH
+
+    def with_found(self, settings: Settings) -> HostSettings:
+        """These, with what the settings of the workspace say of the machine and its limits."""
+        return replace(
+            self,
+            overrides=overrides_of(settings),
+            host_scope=settings.resources_scope == "host",
+            memory_limit=MemoryLimit(settings.worker_memory_limit),
+        )
 
 
 class EngineHost:
@@ -76,23 +104,43 @@ class EngineHost:
         self._closed = False
         self._recovering = Lock()
         self._scratch: Any = None
-        self.epoch, self.token = self._enter()
+        overrides = settings.overrides
+        if settings.cpu_count is not None:
+            overrides = replace(overrides, cpu_milli=1000 * settings.cpu_count)
+        self._overrides = overrides
+        self.machine = detect_machine(root, overrides=overrides)
+        self._gpus_known = bool(self.machine.gpus)
+        self._dead_seen = -1
+        self._others: list[engine_store.EngineRow] = []
+        workers = settings.max_workers or min(64, max(8, 4 * -(-self.machine.cpu_milli // 1000)))
+        self.epoch, self.token = self._enter(workers)
         self._bury_the_dead()
-        cpus = settings.cpu_count or available_cpus()
-        self.cpu_milli = 1000 * cpus
-        workers = settings.max_workers or min(64, max(8, 4 * cpus))
+        shared = settings.host_scope and state_dir is not None
+        self.ledger = HostLedger.open(
+            ledger_directory(os.environ) if shared else None,
+            clock=clock,
+            token=self.token,
+            state=str(state_dir or ""),
+            nudge=socket_path(state_dir, self.epoch) if state_dir is not None else None,
+            on_dead=_end_left_behind,
+        )
+        self.share = MachineShare(self.machine.capacities())
         self.runner = AttemptRunner(
             self._executors(workers),
             epoch=self.epoch,
             state_dir=state_dir,
             results=self.results,
             caching=self._caching,
+            read_secrets=self.secrets,
+            memory_limit=settings.memory_limit,
         )
         self.orchestrator = RunOrchestrator(
             database=database,
             clock=clock,
             epoch=self.epoch,
-            admission=Admission(cpu_milli=self.cpu_milli, max_workers=workers),
+            admission=Admission(cpu_milli=self.machine.cpu_milli, max_workers=workers, share=self.share),
+            ledger=self.ledger,
+            nudge=self._nudge_engine,
             runner=self.runner,
             results=self.results,
             cancel=self._cancel_other,
@@ -101,6 +149,8 @@ class EngineHost:
         self.orchestrator.start()
         self._nudges = NudgeSocket(state_dir, self.epoch, self._nudged) if state_dir is not None else None
         self.orchestrator.timekeeper.every(RENEW_EVERY_S, self._renew)
+        if state_dir is not None:
+            self.orchestrator.timekeeper.every(LOOK_FOR_DEAD_S, self._look_for_dead)
 
     @classmethod
     def open(
@@ -125,6 +175,29 @@ class EngineHost:
         except BaseException:
             database.close()
             raise
+
+    def capacities(self, *, gpu: bool = False) -> dict[str, int]:
+        """What the machine has, by resource id; with `gpu` also its devices, which are looked for only then."""
+        if gpu and not self._gpus_known:
+            self._gpus_known = True
+            self.machine = replace(self.machine, gpus=detect_gpus(overrides=self._overrides))
+            self.share.capacities.update(self.machine.capacities())
+        return self.machine.capacities()
+
+    def resources_changed(self) -> None:
+        """Somebody in this process has added, taken or given back a resource."""
+        self.orchestrator.resources_changed()
+
+    def holds(self, requester: str) -> bool:
+        """Whether somebody (a session) holds anything, of what the state limits or of the machine."""
+        pools = resource_store.read_pools(self.database, now_us=self.clock.now_us())
+        return requester in pools or bool(self.ledger.holds(requester))
+
+    def secrets(self, names: Collection[str]) -> Mapping[str, str]:
+        """The values of secrets; raises `SecretNotFound` naming those that nobody has set."""
+        from codomyrmex.logistics.orchestration.project.secret_store import SecretStore
+
+        return SecretStore(self.state_dir, environ=os.environ).values(names)
 
     def describe(self, actions: list[tuple[str, str]], import_roots: tuple[str, ...]) -> list[dict[str, Any]]:
         """What a worker says of actions that reading their source cannot explain; nothing is imported here."""
@@ -200,9 +273,14 @@ class EngineHost:
         self.orchestrator.close(grace_s=self.settings.grace_s)
         try:
             with self.database.transaction(barrier=True) as tx:
+                resource_store.release_engine(tx, epoch=self.epoch)
                 engine_store.end(tx, epoch=self.epoch, now_us=self.clock.now_us())
         except StoreError as error:
             logger.warning("the end of engine %d could not be recorded: %s", self.epoch, error)
+        try:
+            self.ledger.close()
+        except StoreError as error:
+            logger.warning("the share of engine %d could not be given back: %s", self.epoch, error)
         if self._lock is not None:
             self._lock.release()
         self.database.close()
@@ -212,10 +290,17 @@ class EngineHost:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _enter(self) -> tuple[int, str]:
+    def _enter(self, workers: int) -> tuple[int, str]:
+        shared = self.settings.host_scope and self.state_dir is not None
+        limits = {
+            "cpu_milli": self.machine.cpu_milli,
+            "memory_bytes": self.machine.memory_bytes,
+            "workers": workers,
+            "scope": "host" if shared else "project",
+        }
         try:
             with self.database.transaction(barrier=True) as tx:
-                epoch, token = engine_store.insert(tx, now_us=self.clock.now_us())
+                epoch, token = engine_store.insert(tx, now_us=self.clock.now_us(), limits=limits)
                 if self.state_dir is not None:
                     self._lock = engine_store.EngineLock(engine_store.lock_path(self.state_dir, epoch))
         except BaseException:
@@ -313,20 +398,46 @@ class EngineHost:
             if engine.epoch != self.epoch and engine_store.dead(engine, self.state_dir, now_us=now_us):
                 self._bury(engine)
 
-    def _bury(self, engine: engine_store.EngineRow) -> None:
-        """Fences a dead engine, then ends every process that carries its token; harmless to repeat."""
-        from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
+    def _look_for_dead(self) -> None:
+        """Gives back what engines held that have died meanwhile; what they ran waits to be resumed."""
+        try:
+            version = self.database.version()
+            if version != self._dead_seen:
+                self._others = [
+                    each for each in engine_store.living(self.database) if each.epoch != self.epoch
+                ]
+                self._dead_seen = version
+            now_us = self.clock.now_us()
+            dead = [each for each in self._others if engine_store.dead(each, self.state_dir, now_us=now_us)]
+            for engine in dead:
+                self._bury(engine)
+        except StoreError as error:
+            logger.warning("dead engines could not be looked for: %s", error)
+            return
+        if dead:
+            self.resources_changed()
 
+    def _nudge_engine(self, epoch: int) -> None:
+        if self.state_dir is not None:
+            nudge(self.state_dir, epoch)
+
+    def _bury(self, engine: engine_store.EngineRow) -> None:
+        """Fences a dead engine, ends every process that carries its token, then frees what it held.
+
+        Harmless to repeat. In this order, because what is freed may be taken at once by somebody else.
+        """
         with self.database.transaction(barrier=True) as tx:
             engine_store.end(tx, epoch=engine.epoch, now_us=self.clock.now_us())
         if engine.boot_id == engine_store.boot_id():
-            kill_left_behind(engine.token)
-            if self.state_dir is not None:
-                engine_store.lock_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
-                socket_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
+            _end_left_behind(engine.token)
+        with self.database.transaction() as tx:
+            resource_store.release_engine(tx, epoch=engine.epoch)
+        if engine.boot_id == engine_store.boot_id() and self.state_dir is not None:
+            engine_store.lock_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
+            socket_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
 
     def _nudged(self) -> None:
-        self.orchestrator.timekeeper.call_soon(self.orchestrator.read_intents)
+        self.orchestrator.timekeeper.call_soon(self.orchestrator.nudged)
 
     def _renew(self) -> None:
         now_s = self.clock.monotonic_s()
@@ -344,6 +455,12 @@ class EngineHost:
             )
             return
         self._renewed_s = now_s
+
+
+def _end_left_behind(token: str) -> None:
+    from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
+
+    kill_left_behind(token)
 
 
 def _refuse_import() -> None:
@@ -374,10 +491,3 @@ def _check_resumable(run: RunState) -> None:
                 f"step {name!r} of run {run.id} calls {spec.module}:{spec.action}, which was never importable",
                 hint="move the function to the top level of a module and run the workflow again",
             )
-
-
-def available_cpus() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -16,18 +16,22 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 from weakref import WeakSet
 
+import msgspec
+
 from codomyrmex.logistics.storage.database import Database, Transaction
+from codomyrmex.logistics.storage.lock import open_with_mode
 from codomyrmex.logistics.task.lease import LEASE_S, Holder, is_dead
 
 INSERT = """
-INSERT INTO engine (token, host, boot_id, pid, started_at, lease_until) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO engine (token, host, boot_id, pid, started_at, lease_until, limits) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 FIND = "SELECT epoch FROM engine WHERE token = ?"
 RENEW = "UPDATE engine SET lease_until = ? WHERE epoch = ? AND ended_at IS NULL"
@@ -72,12 +76,12 @@ class EngineRow:
 
 
 class EngineLock:
-    """The lock file of one living engine; `release` removes it."""
+    """The lock file of one living engine; `release` removes it. `mode`: who may ask whether it is free."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o600) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = open_with_mode(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _install_fork_hook()
         _held.add(self)
@@ -93,6 +97,21 @@ class EngineLock:
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
+
+    @staticmethod
+    def is_free(path: Path) -> bool:
+        """Tries the lock without keeping it. Never called for a lock of this process (see the fork hook)."""
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return True
 
 
 _held: WeakSet[EngineLock] = WeakSet()
@@ -123,11 +142,12 @@ def lock_path(state_dir: Path, epoch: int) -> Path:
     return state_dir / "run" / f"engine-{epoch}.lock"
 
 
-def insert(tx: Transaction, *, now_us: int) -> tuple[int, str]:
-    """A row for this process; returns its epoch and its token."""
+def insert(tx: Transaction, *, now_us: int, limits: Mapping[str, Any] | None = None) -> tuple[int, str]:
+    """A row for this process; returns its epoch and its token. `limits` tells readers what it may use."""
     token = uuid4().hex
     lease_until_us = now_us + round(LEASE_S * 1_000_000)
-    tx.execute(INSERT, (token, socket.gethostname(), boot_id(), os.getpid(), now_us, lease_until_us))
+    told = msgspec.json.encode(limits or {}).decode()
+    tx.execute(INSERT, (token, socket.gethostname(), boot_id(), os.getpid(), now_us, lease_until_us, told))
     return int(tx.execute(FIND, (token,))[0][0]), token
 
 
@@ -180,7 +200,11 @@ def below(database: Database, run_ids: Iterable[str]) -> set[str]:
 def dead(engine: EngineRow, state_dir: Path | None, *, now_us: int) -> bool:
     """True when an engine can hold nothing any more."""
     same_boot = engine.boot_id == boot_id()
-    free = _lock_is_free(lock_path(state_dir, engine.epoch)) if same_boot and state_dir is not None else None
+    free = (
+        EngineLock.is_free(lock_path(state_dir, engine.epoch))
+        if same_boot and state_dir is not None
+        else None
+    )
     holder = Holder(
         epoch=engine.epoch,
         same_boot=same_boot,
@@ -202,18 +226,3 @@ def _rows(database: Database, sql: str) -> Iterator[EngineRow]:
             lease_until_us=lease_until,
             ended_at_us=ended_at,
         )
-
-
-def _lock_is_free(path: Path) -> bool:
-    """Tries the lock without keeping it. Never called for a lock of this process (see `EngineLock`)."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(file)
-    return True

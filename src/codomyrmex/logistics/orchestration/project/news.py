@@ -14,8 +14,9 @@ from threading import Event
 from typing import Any
 
 from codomyrmex.exceptions import CodomyrmexError
-from codomyrmex.logistics.orchestration.project.admission import Lane
+from codomyrmex.logistics.orchestration.project.admission import NO_CLAIM, Claim, Lane
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome
+from codomyrmex.logistics.orchestration.project.resource_request import Grant
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import RunIntent, WorkflowStatus
 
@@ -38,6 +39,20 @@ class Chunk:
     begun_s: float = 0.0
     """When the slot began its present entry (monotonic); 0 before the first."""
     now_running: Entry | None = None
+    claim: Claim = NO_CLAIM
+    held: list[str] = field(default_factory=list)
+    """The named resources that it holds rows of."""
+
+    @property
+    def grant(self) -> Grant:
+        """What its attempts may use."""
+        machine = self.claim.machine
+        return Grant(request=self.lane.request, gpus=() if machine is None else machine.gpus)
+
+
+@dataclass(slots=True)
+class Woken:
+    """Nothing has happened to a run, but something may fit now that did not, or has to be given back."""
 
 
 @dataclass(slots=True)
@@ -146,4 +161,4 @@ class Due:
 
 
 Asked = StopAsked | PauseAsked | SignalSent | Answered
-News = Arrival | Recall | Submission | Adoption | Asked | ChildEnded | Due
+News = Woken | Arrival | Recall | Submission | Adoption | Asked | ChildEnded | Due

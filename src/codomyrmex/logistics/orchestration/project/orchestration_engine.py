@@ -29,12 +29,14 @@ from codomyrmex.logistics.orchestration.project.workflow_execution import Workfl
 from codomyrmex.logistics.orchestration.project.workflow_manager import (
     WorkflowLike,
     WorkflowManager,
-    refuse_session,
+    check_session,
 )
 from codomyrmex.logistics.storage.database import Database, Durability
+from codomyrmex.settings import load_settings
 from codomyrmex.workspace import find_workspace
 
 if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.resource_manager import ResourceManager
     from codomyrmex.logistics.orchestration.project.run_control import RunControl
     from codomyrmex.logistics.orchestration.project.task import Task, TaskResult
     from codomyrmex.logistics.orchestration.project.task_orchestrator import TaskOrchestrator
@@ -87,6 +89,10 @@ class OrchestrationEngine:
             python=python,
             patience_s=patience_s,
         )
+        found = options.get("settings")
+        if found is None:
+            found = load_settings(root=workspace.root, state=None if in_memory else workspace.state)
+        settings = settings.with_found(found)
         self._host = EngineHost.open(
             None if in_memory else workspace.state,
             root=workspace.root,
@@ -102,6 +108,7 @@ class OrchestrationEngine:
         )
         self._control: RunControl | None = None
         self._tasks: TaskOrchestrator | None = None
+        self._resources: ResourceManager | None = None
         self._tasks_lock = Lock()
         if recover:
             try:
@@ -143,6 +150,16 @@ class OrchestrationEngine:
         return self._control
 
     @property
+    def resources(self) -> ResourceManager:
+        """What there is to be had, and who holds it."""
+        with self._tasks_lock:
+            if self._resources is None:
+                from codomyrmex.logistics.orchestration.project.resource_manager import ResourceManager
+
+                self._resources = ResourceManager(engine=self)
+            return self._resources
+
+    @property
     def tasks(self) -> TaskOrchestrator:
         """Tasks submitted alone: each is a run of this engine."""
         with self._tasks_lock:
@@ -178,7 +195,7 @@ class OrchestrationEngine:
 
     def execute_task(self, task: Task | Mapping[str, Any], session_id: str | None = None) -> TaskResult:
         """Runs one task and waits; returns also when it failed or was refused (`success` False, `error` set)."""
-        refuse_session(session_id)
+        check_session(self._host, session_id)
         return self.tasks.execute_task(task)
 
     def wait(self, run_id: str, timeout_s: float | None = None) -> bool:

@@ -108,7 +108,7 @@ class ProcessSlots:
         except IndexError:
             return  # it was taken back
         chunk.begun_s = self._monotonic_s()
-        begun = self._runner.begin(chunk.run, *entry)
+        begun = self._runner.begin(chunk.run, *entry, chunk.grant)
         if begun is None:
             chunk.now_running = None
             chunk.entries.append(entry)

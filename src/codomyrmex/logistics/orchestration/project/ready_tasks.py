@@ -7,9 +7,14 @@ the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import ceil
+
 from codomyrmex.logistics.orchestration.project.admission import Admission, Cap, Lane
 from codomyrmex.logistics.orchestration.project.batch import Batch
 from codomyrmex.logistics.orchestration.project.news import Chunk
+from codomyrmex.logistics.orchestration.project.resource_request import MEMORY, Request
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
 from codomyrmex.logistics.orchestration.project.states import Isolation
@@ -17,6 +22,7 @@ from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 
 CHUNK_LENGTH = 64
 """At most so many attempts are committed ahead in one slot."""
+MIB = 2**20
 QUICK_S = 0.002
 """An attempt that is known to take less may share a commit with others, up to so much work in all."""
 SPREAD_S = 0.0005
@@ -27,9 +33,10 @@ def offer_ready(admission: Admission, plan: RunPlan) -> None:
     """Puts what a plan made ready in the queue, neighbours that make the same request as one entry."""
     spec_of, steps = plan.run.workflow.spec_of, plan.run.step_count
     ready = sorted(plan.ready)
+    raised = plan.memory_raises or plan.run.memory_raises
     first, end = ready[0]
     for start, stop in ready[1:]:
-        if start == end and stop <= steps and spec_of[start] == spec_of[first]:
+        if start == end and stop <= steps and spec_of[start] == spec_of[first] and not raised:
             end = stop
             continue
         _offer(admission, plan, first, end)
@@ -46,15 +53,35 @@ def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
             _offer(admission, plan, position, position + 1)
         return
     process = spec.isolation is Isolation.PROCESS
+    request = spec.request
+    raises = plan.raise_count(first)
+    if raises:
+        request = _raised(request, spec.retry.memory**raises, admission.share.capacities)
     lane = admission.lane(
         run,
-        cpu_milli=spec.cpu_milli,
-        quick=not process and spec.effects != "unsafe",
+        request=request,
+        quick=not process and spec.effects != "unsafe" and request.plain and run.options.session is None,
         process=process,
         caps=_caps(run, step, spec),
         step=step if spec.max_parallel is not None else -1,
+        pool=run.options.session,
     )
     admission.offer(lane, spec.priority.rank, first, end)
+
+
+def _task_name(plan: RunPlan, position: int) -> str:
+    """`run/step` or `run/step[i]`, also for an item that this very plan makes."""
+    step = plan.step_of(position)
+    name = f"{plan.run.id}/{plan.run.workflow.names[step]}"
+    items = plan.items_of(step) if position >= plan.run.step_count else None
+    return name if items is None else f"{name}[{position - items[0]}]"
+
+
+def _raised(request: Request, factor: float, capacities: Mapping[str, int]) -> Request:
+    """The request of an attempt after others ran out of memory: more, in whole MiB, up to all there is."""
+    mebibytes = ceil(request.memory_bytes * factor / MIB)
+    most = capacities.get(MEMORY, 0) or mebibytes * MIB
+    return replace(request, memory_bytes=max(request.memory_bytes, min(mebibytes * MIB, most)))
 
 
 def _caps(run: RunState, step: int, spec: StepSpec) -> tuple[Cap, ...]:
@@ -72,7 +99,11 @@ def _caps(run: RunState, step: int, spec: StepSpec) -> tuple[Cap, ...]:
     return tuple(caps)
 
 
-def admit(admission: Admission, batch: Batch) -> None:
+Claimed = Callable[[Batch, Chunk, str], None]
+"""Told of every chunk that holds named resources, with the name of its task."""
+
+
+def admit(admission: Admission, batch: Batch, claimed: Claimed) -> None:
     """Starts what fits, lane by lane."""
     small: set[Lane] = set()
     while (lane := admission.next_lane(small)) is not None:
@@ -86,10 +117,12 @@ def admit(admission: Admission, batch: Batch) -> None:
             slots = admission.capacity.cpu_milli // max(1, lane.cpu_milli)
             if waiting * each_s >= SPREAD_S:
                 limit = min(limit, max(1, -(-waiting // max(1, slots))))
-        _fill_chunk(admission, batch, lane, limit)
+        chunk = _fill_chunk(admission, batch, lane, limit)
+        if chunk is not None and lane.request.named:
+            claimed(batch, chunk, _task_name(batch.plan_for(lane.run), chunk.entries[0][0]))
 
 
-def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> None:
+def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> Chunk | None:
     plan = batch.plan_for(lane.run)
     chunk = Chunk(lane.run, lane)
     entries = chunk.entries
@@ -98,10 +131,12 @@ def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> N
         for position in range(first, end):
             if plan.state_of(position) == PENDING:
                 entries.append((position, plan.start(position)))
-    if entries:
-        chunk.open = len(entries)
-        admission.claim(lane)
-        batch.chunks.append(chunk)
+    if not entries:
+        return None
+    chunk.open = len(entries)
+    chunk.claim = admission.claim(lane)
+    batch.chunks.append(chunk)
+    return chunk
 
 
 def quick_s(run: RunState) -> float | None:

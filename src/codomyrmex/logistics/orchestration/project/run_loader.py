@@ -50,6 +50,9 @@ SELECT number, definition, status, intent, parameters, options, phase, outcome, 
 FROM run WHERE id = ?
 """
 READ_ABOVE = "SELECT parent, concurrency FROM run WHERE number = ?"
+READ_RAISES = """
+SELECT position, count(*) FROM attempt WHERE run = ? AND outcome = 'out_of_memory' GROUP BY position
+"""
 READ_LIMITS = "SELECT definition, options FROM run WHERE number = ?"
 _COLUMNS = (
     "number", "definition", "status", "intent", "parameters", "options", "phase", "outcome", "stopping", "outputs",
@@ -89,6 +92,9 @@ def load_run(
     _read_fan_outs(run, database, results)
     run.add_steps({run.step_of(position) for position in run.compensation})
     lost = _read_tasks(run, database)
+    for position, count in database.query(READ_RAISES, (run.number,)):
+        if run.spec_of(position).retry.memory > 1:
+            run.memory_raises[position] = count
     run.signals = {name: bytes(data) for name, data in database.query(run_store.READ_SIGNALS, (run.number,))}
     _drop_items(run)
     _count_parents(run)
@@ -192,6 +198,8 @@ def attach_results(run: RunState, database: Database, results: ResultFiles) -> N
 
 def _options(found: dict[str, Any], row: Mapping[str, Any], environment: Mapping[str, str]) -> RunOptions:
     found["roots"] = tuple(found["roots"])
+    if found.get("clean_env") is not None:
+        found["clean_env"] = tuple(found["clean_env"])
     labels = msgspec.json.decode(row["labels"])
     return RunOptions(environment=environment, concurrency=row["concurrency"], labels=labels, **found)
 

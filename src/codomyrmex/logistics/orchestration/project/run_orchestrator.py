@@ -26,6 +26,7 @@ from codomyrmex.logistics.orchestration.project import intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.drain import Drain
+from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 from codomyrmex.logistics.orchestration.project.news import (
     Adoption,
     Chunk,
@@ -33,8 +34,10 @@ from codomyrmex.logistics.orchestration.project.news import (
     News,
     StopAsked,
     Submission,
+    Woken,
 )
 from codomyrmex.logistics.orchestration.project.process_slots import ProcessSlots
+from codomyrmex.logistics.orchestration.project.resource_claims import ResourceClaims
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_gate import RunGate
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
@@ -96,6 +99,8 @@ class RunOrchestrator:
         clock: Clock,
         epoch: int,
         admission: Admission,
+        ledger: HostLedger,
+        nudge: Callable[[int], None],
         runner: AttemptRunner,
         results: ResultFiles,
         cancel: Callable[[str], None],
@@ -106,9 +111,19 @@ class RunOrchestrator:
         self._epoch = epoch
         self._runner = runner
         self._patience_s = patience_s
-        self._drain = Drain(
-            database=database, clock=clock, epoch=epoch, admission=admission, results=results, world=self
+        self._claims = ResourceClaims(
+            database, ledger, clock=clock, epoch=epoch, wake=self.wake_soon, nudge=nudge
         )
+        self._drain = Drain(
+            database=database,
+            clock=clock,
+            epoch=epoch,
+            admission=admission,
+            claims=self._claims,
+            results=results,
+            world=self,
+        )
+        self._wake_us: int | None = None
         self._gate = RunGate(database, begin=self._begin, cancel=cancel)
         workers = admission.capacity.workers
         self._slots = Slots(self._drain, runner.run, clock=clock, limit=workers)
@@ -130,6 +145,7 @@ class RunOrchestrator:
         self.timekeeper.every(POLL_S, self.read_intents)
         self.timekeeper.every(CHECKPOINT_S, self._checkpoint)
         self.timekeeper.every(POLL_S, self._look_at_gate)
+        self.timekeeper.every(POLL_S, self._look_at_resources)
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -222,6 +238,11 @@ class RunOrchestrator:
             raise live.error
         return finished
 
+    def nudged(self) -> None:
+        """Another process has written something for this engine, or gave something back that it waits for."""
+        self.read_intents()
+        self._look_at_resources()
+
     def _read_all_intents(self) -> None:
         self._seen_version = -1
         self.read_intents()
@@ -312,6 +333,12 @@ class RunOrchestrator:
         number = run.number  # the deadline must not keep the run in memory
         self.timekeeper.call_in(delay_s, lambda: self._due(number, position, ready_us))
 
+    def wake_at(self, at_us: int) -> None:
+        if self._wake_us is not None and self._wake_us <= at_us:
+            return
+        self._wake_us = at_us
+        self.timekeeper.call_in(max(0.0, (at_us - self._clock.now_us()) / 1_000_000), self._wake_now)
+
     def stored(self, run: RunState) -> None:
         self._live.setdefault(run.id, LiveRun(run))
         if run.options.concurrency is None:
@@ -390,6 +417,24 @@ class RunOrchestrator:
     def _look_at_gate(self) -> None:
         if self._gate.busy:
             self._gate.look()
+
+    def wake_soon(self) -> None:
+        """Looks again a little later whether something fits that did not."""
+        self.timekeeper.call_in(POLL_S, self._wake_now)
+
+    def resources_changed(self) -> None:
+        """Somebody in this process has added, taken or given back something: what waits is looked at again."""
+        self._drain.admission.named.stale = True
+        self.timekeeper.call_soon(self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._wake_us = None
+        self._drain.post(Woken())
+        self._drain.drain()
+
+    def _look_at_resources(self) -> None:
+        if not self._closing and self._claims.due(self._drain.admission, busy=bool(self._drain.chunks)):
+            self._wake_now()
 
     def _due(self, run_number: int, position: int, ready_us: int) -> None:
         self._drain.post(Due(run_number, position, ready_us))

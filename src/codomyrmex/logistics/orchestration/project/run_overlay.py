@@ -72,6 +72,7 @@ class RunOverlay:
         "handler_failure",
         "intent",
         "losses",
+        "memory_raises",
         "now_us",
         "open",
         "outcome",
@@ -148,6 +149,7 @@ class RunOverlay:
         self.skipped: dict[int, int] = {}
         self.crashes: dict[int, int] = {}
         self.losses: dict[int, int] = {}
+        self.memory_raises: dict[int, int] = {}
         self.outputs: dict[int, bytes] = {}
         self.decoded: dict[int, Any] = {}
         self.errors: dict[int, dict[str, Any]] = {}
@@ -254,6 +256,10 @@ class RunOverlay:
         """How often an engine died while this position ran."""
         return self.losses.get(position, self.run.losses.get(position, 0))
 
+    def raise_count(self, position: int) -> int:
+        """How often a task ran out of memory and so asks for more of it."""
+        return self.memory_raises.get(position, self.run.memory_raises.get(position, 0))
+
     def reason_of(self, position: int) -> BlockReason | None:
         """What an open position without a slot waits for."""
         return self.blocked.get(position) or self.run.blocked.get(position)
@@ -315,6 +321,8 @@ class RunOverlay:
             run.timers.pop(position, None)  # it waits for something else now
         if self.failed or self.skipped or self.crashes or self.losses or self.errors or self.timers:
             self._apply_rare(run)
+        if self.memory_raises:
+            run.memory_raises.update(self.memory_raises)
         if self.blocked or self.signals or self.groups_opened or self.groups_stopped or self.undoable:
             self._apply_waiting(run)
         run.open = self.open

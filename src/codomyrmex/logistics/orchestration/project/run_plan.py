@@ -285,6 +285,8 @@ class RunPlan(RunOverlay):
             self.crashes[position] = self.crash_count(position) + 1
         if kind == "lost":
             self.losses[position] = self.loss_count(position) + 1
+        if kind == "out_of_memory" and self.run.workflow.spec(self.step_of(position)).retry.memory > 1:
+            self.memory_raises[position] = self.raise_count(position) + 1
         self.failed_attempts.append(
             (self.run.number, position, number, self.epoch, kind, ended_us, encoded(error))
         )

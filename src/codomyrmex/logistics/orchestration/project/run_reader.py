@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -35,6 +35,10 @@ from codomyrmex.logistics.orchestration.project.values import decode
 from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
 from codomyrmex.logistics.storage.database import Database, Row
 
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.explanations import Explanation, RunExplanation
+    from codomyrmex.logistics.orchestration.project.run_explainer import RunExplainer
+
 RUN_COLUMNS = """
 SELECT run.number, run.id, run.workflow, run.definition, run.status, run.epoch, run.parameters, run.outputs, run.error,
     run.created_at, run.started_at, run.ended_at, run.phase, run.intent, parent.id, run.labels, run.concurrency,
@@ -45,10 +49,6 @@ _NAMES = (
     "number", "id", "workflow", "definition", "status", "epoch", "parameters", "outputs", "error", "created", "started",
     "ended", "phase", "intent", "parent", "labels", "concurrency", "stopping",
 )  # fmt: skip
-OLDER = """
-SELECT id FROM run WHERE concurrency = ? AND number < ? AND status IN ('pending', 'running', 'paused')
-ORDER BY number LIMIT 1
-"""
 HANDLER_ROWS = "SELECT count(*) FROM task WHERE run = ? AND position >= ? AND position < ?"
 COUNT_STATES = "SELECT state, count(*) FROM task WHERE run = ? GROUP BY state"
 FAN_OUT_SIZES = "SELECT coalesce(sum(size), 0) FROM fan_out WHERE run = ?"
@@ -187,11 +187,10 @@ class RunReader:
     def task(self, run_id: str, name: str) -> TaskView:
         """One task by `name` or `name[i]`; raises `TaskNotFound`."""
         table = self._table(run_id)
-        for task in table.views():
-            if task.name == name:
-                return task
-        near = difflib.get_close_matches(name, table.workflow.names[:5000], n=1)
-        raise TaskNotFound(name, nearest=near[0] if near else None)
+        position = self._position(table, name)
+        if not table.is_there(table.step_of(position)[0]):
+            raise TaskNotFound(name, hint="it was not wanted so far, so there is nothing of it")
+        return table.view_of(position)
 
     def events(self, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """The journal of a run in the order of commits: `sequence`, `at`, `event`, `task`, `details`."""
@@ -209,14 +208,66 @@ class RunReader:
                 }
 
     def explain(self, run_id: str, task: str | None = None) -> list[str]:
-        """Sentences: what each waiting task waits for, or why it ended as it did."""
-        view = self.run(run_id)
-        if task is not None:
-            self.task(run_id, task)
-        said = [f"Run {run_id} of {view.workflow!r} is {view.status}{self._because(view)}."]
+        """Sentences: what each waiting task waits for, or why it ended as it did; what a failed run failed for."""
+        return self.explanation(run_id, task).sentences(to_datetime(_now_us()))
+
+    def reasons(self, run_id: str, task: str | None = None) -> list[Explanation]:
+        """The same as data: tasks with their reasons, those that are alike as one. Raises `TaskNotFound`."""
+        return list(self.explanation(run_id, task).reasons)
+
+    def explanation(self, run_id: str, task: str | None = None) -> RunExplanation:
+        """All that is known of why a run, or one task of it, stands as it does. Raises `TaskNotFound`."""
+        from codomyrmex.logistics.orchestration.project.explanations import RunExplanation
+
+        explainer, table = self._explainer(run_id, {})
+        view = explainer.view
+        about = [f"Run {run_id} of {view.workflow!r} is {view.status}{self._because(view, explainer)}."]
         if view.phase != "main" and not view.final:
-            said.append(f"Its steps have ended; it is {_PHASE_WORDS[view.phase]}.")
-        return said + self._table(run_id).explain(task)
+            about.append(f"Its steps have ended; it is {_PHASE_WORDS[view.phase]}.")
+        if task is None:
+            found, more = explainer.open_and_odd()
+        else:
+            found, more = explainer.task(self._position(table, task)), 0
+        return RunExplanation(
+            run=run_id,
+            workflow=view.workflow,
+            status=view.status,
+            about=tuple(about),
+            task=task,
+            holds=tuple(explainer.holds),
+            reasons=tuple(found),
+            more=more,
+            failure=explainer.failure(),
+        )
+
+    def _explainer(self, run_id: str, made: dict[str, Any]) -> tuple[RunExplainer, TaskTable]:
+        """What explains a run; `made` holds what those of one answer share."""
+        from codomyrmex.logistics.orchestration.project.resource_facts import ResourceFacts
+        from codomyrmex.logistics.orchestration.project.run_explainer import RunExplainer
+
+        if not made:
+            made["facts"] = ResourceFacts(
+                self._database, self._state_dir, workflow_of=self._workflow, now_us=_now_us()
+            )
+        table = self._table(run_id, errors=False)
+
+        def child(id: str) -> RunExplainer | None:
+            if not self._database.query("SELECT 1 FROM run WHERE id = ?", (id,)):
+                return None
+            return self._explainer(id, made)[0]
+
+        return RunExplainer(self._database, table, self.run(run_id), made["facts"], child=child), table
+
+    def _position(self, table: TaskTable, name: str) -> int:
+        position = table.position_of(name)
+        if position is None:
+            near = difflib.get_close_matches(name, table.workflow.names[:5000], n=1)
+            raise TaskNotFound(name, nearest=near[0] if near else None)
+        return position
+
+    def has_task(self, run_id: str, name: str) -> bool:
+        """Whether a run has a task of this name, one that was not wanted so far included."""
+        return self._table(run_id, errors=False).position_of(name) is not None
 
     def place_of(self, run_id: str, task: str) -> tuple[int, int]:
         """The numbers of a run and of one of its tasks; raises `TaskNotFound`."""
@@ -288,10 +339,11 @@ class RunReader:
             self.know(found)
         return found
 
-    def _table(self, run_id: str) -> TaskTable:
+    def _table(self, run_id: str, *, errors: bool = True) -> TaskTable:
         row = self._row(run_id)
+        workflow = self._workflow(row[3])
         return TaskTable(
-            self._database, row[0], run_id, self._workflow(row[3]), row[12], row[13], row[17], self._state_dir
+            self._database, row[0], run_id, workflow, row[12], row[17], self._state_dir, errors=errors
         )
 
     def _view(self, row: Row) -> RunView:
@@ -360,22 +412,15 @@ class RunReader:
                 return f"engine {epoch} pid {engine.pid}"
         return "nobody"
 
-    def _because(self, view: RunView) -> str:
-        if view.error:
+    def _because(self, view: RunView, explainer: RunExplainer) -> str:
+        """What there is to say of the run as a whole."""
+        if view.error and view.failed_step is None:
             return f": {view.error}"
-        if view.status == "pending" and view.concurrency is not None:
-            row = self._row(view.execution_id)
-            older = self._database.query(OLDER, (view.concurrency, row[0]))
-            if older:
-                return f"; it waits for run {older[0][0]}, which has the concurrency key {view.concurrency!r}"
-        if view.intent == "pause" and view.owner is not None:
-            resume = f"`codomyrmex resume {view.execution_id}` goes on"
-            return f"; {resume}" if view.status == "paused" else f"; it was asked to pause, and {resume}"
-        if view.owner == "nobody":
-            return "; its engine is gone, and `codomyrmex resume` goes on where it was"
-        if view.owner is not None:
-            return f"; it belongs to {view.owner}"
-        return ""
+        holds = explainer.holds
+        if holds:
+            now = to_datetime(_now_us())
+            return f"; {'; '.join(hold.sentence(now) for hold in holds)}"
+        return f"; it belongs to {view.owner}" if view.owner is not None else ""
 
 
 class RunResults(Mapping[str, Any]):

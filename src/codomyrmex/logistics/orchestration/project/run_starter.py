@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codomyrmex.exceptions import Fault
+from codomyrmex.logistics.orchestration.project import resource_store
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.actions.places import roots
 from codomyrmex.logistics.orchestration.project.child_making import with_heads
@@ -22,18 +23,27 @@ from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, H
 from codomyrmex.logistics.orchestration.project.expressions import EvaluationError
 from codomyrmex.logistics.orchestration.project.function_folders import function_folders
 from codomyrmex.logistics.orchestration.project.identifiers import new_id
+from codomyrmex.logistics.orchestration.project.impossible_requests import (
+    Supply,
+    asks_for_gpus,
+    asks_for_named,
+)
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_preparation import (
     Definition,
+    Prepared,
     prepare,
     refuse_impossible,
+    workflows_of,
 )
+from codomyrmex.settings import load_settings
 from codomyrmex.workspace import find_workspace
 
 if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
     from codomyrmex.logistics.orchestration.project.child_preparation import FindChild
 
 MEMORY = ":memory:"
@@ -77,7 +87,10 @@ class RunStarter:
         if not in_memory:
             workspace.prepare()
         folder = None if in_memory else workspace.state
-        host = EngineHost.open(folder, root=workspace.root, settings=settings)
+        found = load_settings(root=workspace.root, state=folder)
+        host = EngineHost.open(
+            folder, root=workspace.root, settings=(settings or HostSettings()).with_found(found)
+        )
         return cls(host, root=workspace.root, modules=modules)
 
     def catalogue(self, definition: Definition) -> ActionCatalogue:
@@ -111,9 +124,6 @@ class RunStarter:
         )
         for text in prepared.warnings:
             logger.warning("%s", text)
-        refuse_impossible(
-            prepared.workflow, cpu_milli=self.host.cpu_milli, memory_bytes=machine_memory_bytes()
-        )
         if self.find_child is not None and prepared.workflow.children:
             from codomyrmex.logistics.orchestration.project.child_preparation import ChildPreparation
 
@@ -121,6 +131,7 @@ class RunStarter:
             children = nursery.prepare(prepared.definition, prepared.workflow)
         else:
             children = {}
+        self._refuse_impossible(prepared, children)
         options = RunOptions(
             root=str(self.root),
             roots=tuple(
@@ -149,6 +160,13 @@ class RunStarter:
             raise prepared.definition.refuse([(place, fault)]) from error
         return ReadyRun(run=run, document=prepared.document)
 
+    def _refuse_impossible(self, prepared: Prepared, children: Mapping[str, ChildDefinition]) -> None:
+        """Devices are looked for, and named resources looked up, only where a step asks for any."""
+        workflows = workflows_of(prepared, children)
+        named = resource_store.limits(self.host.database) if asks_for_named(workflows) else {}
+        capacities = self.host.capacities(gpu=asks_for_gpus(workflows))
+        refuse_impossible(prepared, children, Supply(capacities=capacities, named=named))
+
     def begin(self, ready: ReadyRun) -> LiveRun:
         """Stores a run and begins it; it survives this process from then on."""
         return self.host.start(ready.run, ready.document)
@@ -159,8 +177,3 @@ class RunStarter:
         return WorkflowExecution(
             self.reader, live.state.id, wait=lambda timeout_s: self.host.orchestrator.wait(live, timeout_s)
         )
-
-
-def machine_memory_bytes() -> int:
-    """The physical memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

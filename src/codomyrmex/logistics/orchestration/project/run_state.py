@@ -62,6 +62,10 @@ class RunOptions:
     concurrency: str | None = None
     """The key that keeps runs of one kind apart, worked out."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    session: str | None = None
+    """The session that it belongs to, out of whose holding it is served."""
+    clean_env: tuple[str, ...] | None = None
+    """What its attempts inherit of the engine's variables besides the few that any program needs; None: all."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,6 +79,8 @@ class RunOptions:
             "timeout_s": self.timeout_s,
             "in_engine": self.in_engine,
             "force": self.force,
+            "session": self.session,
+            "clean_env": None if self.clean_env is None else list(self.clean_env),
         }
 
 
@@ -115,7 +121,7 @@ class RunState:
     __slots__ = (
         "attempts", "blocked", "children", "compensation", "counts", "crashes", "deadline_us", "decoded", "errors",
         "failed_parents", "first_failure", "group_starts", "group_steps", "groups", "handler_failure", "id", "intent",
-        "journal_length", "load_output", "losses", "number", "open", "options", "outcome", "outputs", "parameters",
+        "journal_length", "load_output", "losses", "memory_raises", "number", "open", "options", "outcome", "outputs", "parameters",
         "parent", "paused_us", "phase", "result", "running", "signal_names", "signals",
         "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "timers", "typical_s",
         "undoable", "undone", "waiting", "whole_output", "wish_cancelled", "workflow",
@@ -191,6 +197,8 @@ class RunState:
         self.errors: dict[int, dict[str, Any]] = {}
         self.crashes: dict[int, int] = {}
         self.losses: dict[int, int] = {}
+        self.memory_raises: dict[int, int] = {}
+        """How often a task ran out of memory, of those that ask for more then."""
         self.timers: dict[int, int] = {}
         """When the next attempt of a position is due that is blocked by a timer (microseconds)."""
 

@@ -6,13 +6,14 @@ Instants are aware UTC datetimes; durations are seconds; statuses are the string
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.approvals import Approval
+    from codomyrmex.logistics.orchestration.project.explanations import RunExplanation
 
 FINAL_STATUSES = frozenset({"completed", "failed", "cancelled"})
 FINAL_TASK_STATUSES = FINAL_STATUSES | {"skipped"}
@@ -110,20 +111,31 @@ class Wait:
     """Who may answer; empty: anybody."""
     until: datetime | None = None
     """When it is over, or when the next attempt follows."""
+    recorded_by: str | None = None
+    """Who has answered, or sent the signal, where the run has not read it yet."""
 
     def text(self, now: datetime) -> str:
         """`an answer of alice until 15:02:11: Ship it?`, `signal go`, `the end of run k3f9a2c8xy`, `15:02:11`."""
-        until = f" until {_clock(self.until, now)}" if self.until is not None else ""
+        until = f" until {clock_text(self.until, now)}" if self.until is not None else ""
+        if self.recorded_by is not None:
+            what = "answer" if self.reason == "approval" else f"signal {self.what}"
+            return f"the run to read the {what} of {self.recorded_by}"
         if self.reason == "approval":
             whose = f" of {', '.join(self.who)}" if self.who else ""
             return f"an answer{whose}{until}: {' '.join(self.what.split())}"
         if self.reason == "child":
             return f"the end of run {self.what}"
-        return f"signal {self.what}{until}" if self.reason == "signal" else _clock(self.until, now)
+        return f"signal {self.what}{until}" if self.reason == "signal" else clock_text(self.until, now)
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        return {"reason": self.reason, "what": self.what, "who": list(self.who), "until": _iso(self.until)}
+        return {
+            "reason": self.reason,
+            "what": self.what,
+            "who": list(self.who),
+            "until": _iso(self.until),
+            "recorded_by": self.recorded_by,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,12 +225,15 @@ class RunReads(Protocol):
     def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
         """What waits for an answer, oldest first, each with the name of its task; with `limit` all, newest first."""
 
-    def explain(self, run_id: str, task: str | None = None) -> Sequence[str]:
-        """Sentences: what each waiting task waits for, or why it ended as it did."""
+    def explanation(self, run_id: str, task: str | None = None) -> RunExplanation:
+        """All that is known of why a run, or one task of it, stands as it does."""
+
+    def has_task(self, run_id: str, name: str) -> bool:
+        """Whether a run has a task of this name, one that was not wanted so far included."""
 
 
-def _clock(instant: datetime | None, now: datetime) -> str:
-    """Local time of day, with the date where it is another day."""
+def clock_text(instant: datetime | None, now: datetime) -> str:
+    """Local time of day, with the date where it is another day; `?` where it is unknown."""
     if instant is None:
         return "?"
     local = instant.astimezone()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.exceptions import SettingsError
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
@@ -18,6 +18,9 @@ from codomyrmex.logistics.orchestration.project.task import Task, TaskResult
 from codomyrmex.logistics.orchestration.project.task_orchestrator import TaskOrchestrator
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_manager import WorkflowLike, WorkflowManager
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.resource_manager import ResourceManager
 
 
 class _Shared:
@@ -59,6 +62,11 @@ def get_workflow_manager() -> WorkflowManager:
 def get_task_orchestrator() -> TaskOrchestrator:
     """The task orchestrator of the shared engine."""
     return get_orchestration_engine().tasks
+
+
+def get_resource_manager() -> ResourceManager:
+    """The resource manager of the shared engine."""
+    return get_orchestration_engine().resources
 
 
 def close_orchestration_engine() -> None:

@@ -17,12 +17,13 @@ from codomyrmex.clock import Clock
 from codomyrmex.logistics.orchestration.project.drain import Drain
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome
 from codomyrmex.logistics.orchestration.project.news import Arrival, Chunk, Entry
+from codomyrmex.logistics.orchestration.project.resource_request import Grant
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 
 HOLD_S = 0.002
 """No attempt begins in a slot that holds an unrecorded outcome older than this."""
 
-RunAttempt = Callable[[RunState, int, int], Outcome]
+RunAttempt = Callable[[RunState, int, int, Grant], Outcome]
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ class Slots:
 
     def _work(self, chunk: Chunk) -> None:
         run, entries, run_attempt, post = chunk.run, chunk.entries, self._run_attempt, self._drain.post
-        held_s = 0.0
+        held_s, grant = 0.0, chunk.grant
         while True:
             try:
                 chunk.now_running = entry = entries.popleft()
@@ -113,7 +114,7 @@ class Slots:
             if held_s and began_s - held_s > HOLD_S:
                 self._drain.drain()
                 held_s = 0.0
-            outcome = run_attempt(run, position, number)
+            outcome = run_attempt(run, position, number, grant)
             chunk.now_running = None
             post(Arrival(chunk, position, number, outcome))
             held_s = held_s or self._monotonic_s()

@@ -219,3 +219,35 @@ class Isolation(str, Enum):
     """In a thread of the engine: cancelling is a request."""
     ASYNC = "async"
     """On the engine's event loop: cancelling is a request, delivered at the next await."""
+
+
+class ResourceType(str, Enum):
+    """What a resource is, and so the unit that its amounts are in."""
+
+    CPU = "cpu"
+    """Processors; shared in thousandths."""
+    MEMORY = "memory"
+    """Bytes."""
+    GPU = "gpu"
+    """Devices; shared in ten-thousandths, a fraction always on one device."""
+    DISK = "disk"
+    """Bytes; accounted, not enforced."""
+    NETWORK = "network"
+    """Bytes per second; accounted, not enforced."""
+    API_QUOTA = "api_quota"
+    """Calls (or whatever is counted) per time: taken at the start of an attempt, not given back."""
+    CUSTOM = "custom"
+    """Units of anything: a lock is one unit, a semaphore several."""
+
+
+class ResourceStatus(str, Enum):
+    """What can be had of a resource now."""
+
+    AVAILABLE = "available"
+    """Nobody holds any of it."""
+    ALLOCATED = "allocated"
+    """Some of it is held, some is free."""
+    EXHAUSTED = "exhausted"
+    """Nothing is free: who asks waits."""
+    OFFLINE = "offline"
+    """Taken out of service: who holds some keeps it, nobody gets any."""

@@ -17,6 +17,7 @@ from codomyrmex.logistics.orchestration.project.references import (
     compile_environment,
     compile_template,
 )
+from codomyrmex.logistics.orchestration.project.resource_request import Request
 from codomyrmex.logistics.orchestration.project.states import (
     Isolation,
     ItemFailure,
@@ -24,6 +25,7 @@ from codomyrmex.logistics.orchestration.project.states import (
     TaskPriority,
     TriggerRule,
 )
+from codomyrmex.logistics.orchestration.project.step_resources import request_of
 from codomyrmex.logistics.task.retry import RetryPolicy
 
 OWN_KEYS = frozenset(
@@ -31,8 +33,9 @@ OWN_KEYS = frozenset(
 )
 """The keys of a step that are its own and not part of its spec."""
 
-DEFAULT_CPU_MILLI = 1000
 NO_RETRY = RetryPolicy()
+ONE_CPU = Request()
+NOTHING = Request(cpu_milli=0)
 ENGINE_MODULES = frozenset({"files"})
 """Built-in actions that do not block for long and run in a thread of the engine."""
 WORKER_MODULES = frozenset({"shell", "python", "http"})
@@ -58,12 +61,21 @@ class StepSpec:
     retry: RetryPolicy = NO_RETRY
     timeout_s: float | None = None
     max_parallel: int | None = None
-    cpu_milli: int = DEFAULT_CPU_MILLI
-    memory_bytes: int = 0
+    request: Request = ONE_CPU
     effects: str | None = None
     env: Template | None = None
     working_dir: Template | None = None
     python: str | None = None
+
+    @property
+    def cpu_milli(self) -> int:
+        """Thousandths of a CPU that an attempt claims."""
+        return self.request.cpu_milli
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory that an attempt claims and is held to; 0 where nothing is said."""
+        return self.request.memory_bytes
 
 
 class SpecTable:
@@ -74,6 +86,7 @@ class SpecTable:
         self._defaults = defaults
         self._isolation = Isolation(defaults.get("isolation", "process"))
         self._numbers: dict[object, int] = {}
+        self._requests: dict[Request, Request] = {}
 
     def number_of(
         self, step: Mapping[str, Any], function: Callable[..., Any] | None, *, handler: bool = False
@@ -105,7 +118,6 @@ class SpecTable:
         kind = kind_of(step)
         if kind is not StepKind.ACTION:
             return self._make_waiting(step, kind)
-        resources = step.get("resources", {})
         env = {**self._defaults.get("env", {}), **step.get("env", {})}
         working_dir = step.get("working_dir", self._defaults.get("working_dir"))
         return StepSpec(
@@ -120,8 +132,7 @@ class SpecTable:
             retry=_retry(step),
             timeout_s=step.get("timeout_s"),
             max_parallel=step.get("max_parallel"),
-            cpu_milli=resources.get("cpu", DEFAULT_CPU_MILLI),
-            memory_bytes=resources.get("memory", 0),
+            request=self._request(step.get("resources")),
             effects=step.get("effects"),
             env=compile_environment(env) if env else None,
             working_dir=compile_template(working_dir) if working_dir else None,
@@ -141,8 +152,15 @@ class SpecTable:
             retry=_retry(step),
             timeout_s=step.get("timeout_s"),
             max_parallel=step.get("max_parallel"),
-            cpu_milli=0,
+            request=NOTHING,
         )
+
+    def _request(self, resources: Mapping[str, int] | None) -> Request:
+        """Equal requests are one object: they are compared wherever attempts queue."""
+        if not resources:
+            return ONE_CPU
+        request = request_of(resources)
+        return self._requests.setdefault(request, request)
 
     def _isolation_of(self, step: Mapping[str, Any], *, coroutine: bool) -> Isolation:
         if step["module"] in WORKER_MODULES:
@@ -151,8 +169,9 @@ class SpecTable:
             return Isolation(step["isolation"])
         if step["module"] in ENGINE_MODULES:
             return Isolation.THREAD
-        if step.get("timeout_s") is not None or "memory" in step.get("resources", {}):
-            return Isolation.PROCESS  # only a process can be ended in time
+        resources = step.get("resources", {})
+        if step.get("timeout_s") is not None or resources.get("memory") or resources.get("gpu"):
+            return Isolation.PROCESS  # only a process can be ended in time, be measured, see its own devices
         if coroutine:
             return Isolation.ASYNC
         return self._isolation
@@ -170,9 +189,7 @@ def _retry(step: Mapping[str, Any]) -> RetryPolicy:
     if not given:
         return NO_RETRY
     policy: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in given.items()
-        if key != "memory"
+        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
     }
     return RetryPolicy(**policy)
 

@@ -8,18 +8,17 @@ step (`${env.X}` is a reference, `$${` a literal), its retry and its isolation t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import KW_ONLY, InitVar, dataclass, field, fields
+from dataclasses import KW_ONLY, InitVar, dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar
 
 from codomyrmex.exceptions import Fault, ValidationError
+from codomyrmex.logistics.orchestration.project.amounts import read_rate_bps
 from codomyrmex.logistics.orchestration.project.identifiers import new_id
-from codomyrmex.logistics.orchestration.project.states import TaskPriority, TaskStatus
+from codomyrmex.logistics.orchestration.project.states import ResourceType, TaskPriority, TaskStatus
+from codomyrmex.logistics.orchestration.project.step_resources import MACHINE_WORDS, WORD_OF_ID
 from codomyrmex.logistics.orchestration.project.workflow_step import WorkflowStep
-
-BUILT_RESOURCES = ("cpu", "memory")
-"""What a task can ask for without a resource manager."""
 
 
 class ExecutionStatus(str, Enum):
@@ -73,17 +72,21 @@ class ResultMapping(Mapping[str, Any]):
 
 @dataclass(slots=True)
 class TaskResource:
-    """How much of what a task needs: cores for `cpu`, bytes (or text like `1GiB`) for `memory`."""
+    """How much of what a task needs.
 
-    resource_type: str
+    Cores for `cpu`; bytes (or text like `1GiB`) for `memory` and `disk`, the same per second for `network`;
+    devices for `gpu`; units for `api_quota` and `custom`. `resource_id` names a resource of the state, which
+    `custom` needs; without it the machine's own is meant, and for `api_quota` the quota `api-global`.
+    """
+
+    resource_type: ResourceType | str
     amount: float | str = 1
     resource_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The three fields."""
-        kind = self.resource_type
-        name = kind.value if isinstance(kind, Enum) else kind
-        return {"resource_type": name, "amount": self.amount, "resource_id": self.resource_id}
+        kind = _word(self.resource_type)
+        return {"resource_type": kind, "amount": self.amount, "resource_id": self.resource_id}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -126,7 +129,7 @@ class Task:
     """One piece of work to submit alone; `dependencies` are the ids of other tasks.
 
     `function` may stand in place of `module` and `action`. `resources` is a list of `TaskResource`, or a
-    mapping as in a workflow file (`{"cpu": 2, "memory": "1GiB"}`). `status` and `result` are set by the
+    mapping as in a workflow file (`{"cpu": 2, "memory": "1GiB", "licence": 1}`). `status` and `result` are set by the
     orchestrator: the status when it is asked for, the result when the task has ended. `timeout`,
     `max_retries` and `retry_count` are the old spellings of `timeout_s` and `retry`.
     """
@@ -184,7 +187,7 @@ class Task:
     def to_step(self, *, cpu: float | None = None) -> WorkflowStep:
         """The step that does this task; `cpu` is what it claims unless it says so itself.
 
-        Raises `ValidationError` for resources that are not there yet.
+        Raises `ValidationError` for resources that cannot be asked for like that.
         """
         resources = self._amounts()
         if cpu is not None:
@@ -217,33 +220,71 @@ class Task:
 
     def _resource_form(self) -> Any:
         if isinstance(self.resources, Mapping):
-            return dict(self.resources)
+            return {_word(name): amount for name, amount in self.resources.items()}
         return [_resource(each).to_dict() for each in self.resources]
 
     def _amounts(self) -> dict[str, Any]:
         """What the task asks for, as a step says it."""
         if isinstance(self.resources, Mapping):
-            asked = [TaskResource(name, amount) for name, amount in self.resources.items()]
-        else:
-            asked = [_resource(each) for each in self.resources]
+            return {_word(name): amount for name, amount in self.resources.items()}
         found: dict[str, Any] = {}
         faults = []
-        for number, each in enumerate(asked):
-            name = each.to_dict()["resource_type"]
-            if name not in BUILT_RESOURCES:
-                message = f"resource {name!r} comes with the resource manager and is not there yet"
-                faults.append(
-                    Fault(
-                        message=message, path=f"resources[{number}]", allowed=BUILT_RESOURCES, got=str(name)
-                    )
-                )
-            elif name in found:
-                faults.append(Fault(message=f"{name} is asked for twice", path=f"resources[{number}]"))
-            else:
-                found[name] = each.amount
+        for number, each in enumerate(self.resources):
+            asked = _resource(each)
+            try:
+                name, amount = _asked(asked)
+                if name in found:
+                    raise _NotAsked(f"{name} is asked for twice")
+                found[name] = amount
+            except _NotAsked as error:
+                faults.append(replace(error.fault, path=f"resources[{number}]"))
         if faults:
             raise ValidationError(faults, subject=f"task {self.name!r}")
         return found
+
+
+class _NotAsked(Exception):
+    """A `TaskResource` that says nothing that a step could say."""
+
+    def __init__(self, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.fault = Fault(message=message, **more)
+
+
+_SIZED = frozenset({ResourceType.MEMORY, ResourceType.DISK, ResourceType.NETWORK})
+
+
+def _asked(asked: TaskResource) -> tuple[str, Any]:
+    """The word of `resources` and the amount that a `TaskResource` stands for; raises `_NotAsked`."""
+    word, name = _word(asked.resource_type), asked.resource_id
+    try:
+        kind = ResourceType(word)
+    except ValueError:
+        if name is None:
+            return word, asked.amount  # as a step says it: the name of a resource
+        near = _close_to(word, [each.value for each in ResourceType])
+        raise _NotAsked(
+            f"unknown type of resource {word!r}", code="wrong_value", got=word, nearest=near
+        ) from None
+    if name is None:
+        if kind is ResourceType.CUSTOM:
+            advice = "name it: TaskResource('custom', 1, 'licence')"
+            raise _NotAsked("which one is asked for?", code="missing_key", advice=advice)
+        return word, asked.amount
+    if WORD_OF_ID.get(name) == word:
+        return word, asked.amount
+    if name in WORD_OF_ID or (name in MACHINE_WORDS and name != word):
+        raise _NotAsked(f"{name!r} is no resource of type {word!r}", nearest=WORD_OF_ID.get(name))
+    if isinstance(asked.amount, str) and kind in _SIZED:
+        try:
+            return name, read_rate_bps(asked.amount)
+        except ValueError as error:
+            raise _NotAsked(str(error), code="wrong_value") from None
+    return name, asked.amount
+
+
+def _word(kind: ResourceType | str) -> str:
+    return str(kind.value) if isinstance(kind, Enum) else str(kind)
 
 
 _OLD_SPELLINGS = ("timeout", "max_retries", "retry_count")
@@ -285,11 +326,16 @@ def _resource(each: Any) -> TaskResource:
 
 
 def _unknown_key(name: Any, known: Iterable[str]) -> Fault:
+    message = f"a task has no {name!r}"
+    return Fault(
+        message=message, path=str(name), code="unknown_key", nearest=_close_to(str(name), list(known))
+    )
+
+
+def _close_to(name: str, known: list[str]) -> str | None:
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name), list(known), n=1)
-    message = f"a task has no {name!r}"
-    return Fault(message=message, path=str(name), code="unknown_key", nearest=near[0] if near else None)
+    return next(iter(get_close_matches(name, known, n=1)), None)
 
 
 def _plain_fields(result: Any) -> dict[str, Any]:

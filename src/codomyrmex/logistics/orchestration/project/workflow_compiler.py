@@ -41,10 +41,18 @@ from codomyrmex.logistics.orchestration.project.waiting_spec import WaitingSpec,
 from codomyrmex.logistics.orchestration.project.workflow_dag import Graph
 from codomyrmex.logistics.orchestration.project.workflow_kinds import compensation_name
 
-STORED_AND_SHOWN = frozenset(
-    {"cache", "working_dir", "approval", "wait_for", "outputs", "labels", "concurrency"}
-)
-"""The keys below which no secret may stand."""
+NO_SECRET_IN = {
+    "outputs": "outputs are stored and shown",
+    "labels": "labels are stored and shown",
+    "concurrency": "the key is stored and shown",
+    "cache": "it becomes part of what is stored of the result",
+    "working_dir": "a folder is stored and shown",
+    "approval": "the question is stored and shown",
+    "wait_for": "the name of a signal is stored and shown",
+    "sleep": "a time is stored and shown",
+    "foreach": "the items are stored and shown",
+}
+"""Why no secret may stand under these keys."""
 Steps = Sequence[Mapping[str, Any]]
 Functions = Mapping[str, Callable[..., Any]]
 
@@ -90,6 +98,7 @@ def compile_workflow(document: Mapping[str, Any], *, functions: Functions | None
             step for step in compiler.fan_outs if isinstance(compiler.steps[step].get("foreach"), Mapping)
         ),
         caches=compiler.caches,
+        secrets=compiler.secrets,
         timeout_s=document.get("timeout_s"),
         concurrency=concurrency,
         policy=ConcurrencyPolicy(document.get("concurrency", {}).get("policy", "queue")),
@@ -114,6 +123,7 @@ class _Compiler:
         self.fan_outs: dict[int, Template] = {}
         self.waiting: dict[int, WaitingSpec] = {}
         self.caches: dict[int, StepCache] = {}
+        self.secrets: dict[int, frozenset[str]] = {}
         self.referenced = bytearray(len(self.names))
         self.parents: list[Sequence[int]] = []
         self.faults: list[tuple[Path, Fault]] = []
@@ -245,14 +255,16 @@ class _Compiler:
         spec = self.specs.specs[self.spec_of[-1]]
         if spec.kind is not StepKind.ACTION:
             return
-        for key in ("timeout_s", "resources"):
-            limit = spec.timeout_s if key == "timeout_s" else spec.memory_bytes or None
-            if spec.isolation is not Isolation.PROCESS and limit is not None:
-                what = "a timeout" if key == "timeout_s" else "a memory limit"
-                message = f"{what} cannot be kept in isolation {spec.isolation.value!r}"
-                self._fault(
-                    (*place, key), message, code="isolation", advice="use isolation: process, or take it out"
-                )
+        if spec.isolation is not Isolation.PROCESS:
+            for key, needs_process, what in (
+                ("timeout_s", spec.timeout_s is not None, "a timeout"),
+                ("resources", spec.request.memory_bytes, "a memory limit"),
+                ("resources", spec.request.gpu, "a GPU of its own"),
+            ):
+                if needs_process:
+                    message = f"{what} cannot be kept in isolation {spec.isolation.value!r}"
+                    advice = "use isolation: process, or take it out"
+                    self._fault((*place, key), message, code="isolation", advice=advice)
         lost = "<" in spec.action or spec.module == "__main__"
         if spec.isolation is Isolation.PROCESS and function is not None and lost:
             message = f"{spec.action!r} is a closure, a lambda or of a notebook cell, which no other process can find"
@@ -346,21 +358,26 @@ class _Compiler:
             else:
                 self.referenced[undone] = 1
         elif reference.root == "secrets":
-            self._secret(path)
+            self._secret(number, reference, path)
 
-    def _secret(self, path: Path) -> None:
-        if path[-1] in ("cache", "working_dir", "approval", "wait_for") or path[0] in (
-            "outputs",
-            "labels",
-            "concurrency",
-        ):
-            message = "a secret must not stand here: this is stored and shown"
-            advice = "take it out: parameters and env are the places where a secret may come to stand"
-            self._fault(path, message, code="secret", advice=advice)
+    def _secret(self, number: int | None, reference: Reference, path: Path) -> None:
+        """A secret goes to the worker of an action, and nowhere else: only there it is not stored."""
+        key = str(path[-1])
+        text = f"${{{reference.text}}}"
+        advice = "pass it to an action: in `parameters`, in `env`, or in the text of a command"
+        if number is None or key not in ("parameters", "env"):
+            why = NO_SECRET_IN.get(key) or NO_SECRET_IN[str(path[0])]
+        elif number in self.waiting:
+            why = "the parameters of a child run are stored"
+            advice = f"write {text} in that workflow, in the step that needs it"
+        elif key == "parameters" and (argument := _as_argument(self.steps[number], reference)) is not None:
+            path = (*path, argument)
+            why = "everybody on the machine can see the arguments of a command"
+            advice = f"hand it over in the environment, `env: {{NAME: {text}}}`, or in `stdin`"
+        else:
+            self.secrets[number] = self.secrets.get(number, frozenset()) | {str(reference.path[0])}
             return
-        self._fault(
-            path, "secrets are not supported by this version", code="unsupported", advice="use ${env.NAME}"
-        )
+        self._fault(path, f"{text} must not stand here: {why}", code="secret", advice=advice)
 
     def read_outputs(self) -> Template | None:
         outputs = self.document.get("outputs")
@@ -447,3 +464,20 @@ def _faulty_key(step: Mapping[str, Any]) -> str:
     except ExpressionError:
         return "working_dir"
     return "env"
+
+
+_ARGUMENTS = {"shell": ("command",), "python": ("script", "code", "args")}
+"""The parameters of built-in actions that become arguments of a process."""
+
+
+def _as_argument(step: Mapping[str, Any], secret: Reference) -> str | None:
+    """The parameter in which a secret would become an argument of a process; a text for bash takes variables."""
+    for key in _ARGUMENTS.get(step["module"], ()):
+        value = step["parameters"].get(key)
+        if (step["module"] != "shell" or isinstance(value, list)) and _holds(value, secret):
+            return key
+    return None
+
+
+def _holds(tree: Any, secret: Reference) -> bool:
+    return secret in compile_template(tree).references

@@ -49,10 +49,12 @@ Step: module and action, or exactly one of the four kinds
     on_item_failure  stop continue                                  default "fail"
     trigger_rule  all_done one_success one_failed none_failed       default "all_success"
     priority      low high critical                                 default "normal"
-    resources     {"cpu": milli-CPU int >= 0, "memory": bytes int >= 0}, either may be missing   default {}
+    resources     {"cpu": thousandths, "memory": bytes, "gpu": ten-thousandths, "disk": bytes,
+                  "network": bytes per second, all int >= 0; NAME: ten-thousandths int > 0 of a
+                  named resource}, each may be missing              default {}
     timeout_s     float > 0, of one attempt, or of a child run      default none
-    retry         {max_attempts int >= 2 (always there), delay_s, backoff, max_delay_s, jitter, on, never};
-                  missing inside: RETRY_DEFAULTS                    default: one attempt
+    retry         {max_attempts int >= 2 (always there), delay_s, backoff, max_delay_s, jitter, on, never,
+                  memory}; missing inside: RETRY_DEFAULTS           default: one attempt
     required      False                                             default True
     isolation     process thread async                              default: the workflow's
     max_parallel  int >= 1, items of a foreach at once              default none
@@ -70,7 +72,8 @@ Step: module and action, or exactly one of the four kinds
 
 `run: TEXT` is module "shell", action "run", parameters {command: TEXT, shell: True}; `run: [..]` is
 {command: [..]}. `defaults:` of a file have been merged into the steps, handlers and compensations that call
-an action: a step's own key replaces the default as a whole.
+an action: a step's own key replaces the default as a whole. `memory` of a default `retry` goes to steps that
+claim memory.
 """
 
 from __future__ import annotations
@@ -78,13 +81,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from codomyrmex.logistics.orchestration.project.amounts import (
-    read_duration_s,
-    read_milli_cpu,
-    read_size_bytes,
-    write_cpu,
-    write_size,
-)
+from codomyrmex.logistics.orchestration.project.amounts import read_duration_s
+from codomyrmex.logistics.orchestration.project.step_resources import read_resources, write_resources
 from codomyrmex.logistics.orchestration.project.workflow_kinds import (
     COMPENSATION,
     STEP_LISTS,
@@ -101,6 +99,7 @@ Document = dict[str, Any]
 
 RETRY_DEFAULTS: Mapping[str, Any] = {
     "delay_s": 0.0, "backoff": 2.0, "max_delay_s": 3600.0, "jitter": False, "on": [], "never": [],
+    "memory": 1.0,
 }  # fmt: skip
 BUILT_IN_MODULES = ("shell", "http", "python", "files")
 
@@ -147,7 +146,8 @@ def _normalise_step(
     kind = kind_of(read)
     step: dict[str, Any]
     if kind is None:
-        read = defaults | read
+        if defaults:
+            read = _with_defaults(defaults, read, shared)
         step = {key: read[key] for key in ("name", "module", "action") if key in read}
     else:
         step = {"name": read["name"], kind: read[kind]}
@@ -157,6 +157,16 @@ def _normalise_step(
     if COMPENSATION in step:
         step[COMPENSATION] = _normalise_step(step[COMPENSATION], defaults, shared)
     return step
+
+
+def _with_defaults(defaults: dict[str, Any], read: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """What a step says over what holds for all; memory is raised where there is memory to raise."""
+    merged = defaults | read
+    inherits = "retry" not in read and "memory" in defaults.get("retry", ())
+    if inherits and not merged.get("resources", {}).get("memory"):
+        rest = {key: value for key, value in defaults["retry"].items() if key != "memory"}
+        merged["retry"] = shared.setdefault("retry without memory", rest)
+    return merged
 
 
 def _read_step(raw: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
@@ -247,19 +257,13 @@ def _read_retry(value: Any) -> dict[str, Any]:
             continue
         if key.endswith("_s"):
             given = read_duration_s(given)
-        elif key == "backoff":
+        elif key in ("backoff", "memory"):
             given = float(given)
         elif isinstance(default, list):
             given = [given] if isinstance(given, str) else list(given)
         if given != default:
             policy[key] = given
     return policy if tries > 1 else {}
-
-
-def read_resources(value: Mapping[str, Any]) -> dict[str, int]:
-    """CPU in thousandths and memory in bytes from what a user writes; other names are left out."""
-    readers: Mapping[str, Callable[[Any], int]] = {"cpu": read_milli_cpu, "memory": read_size_bytes}
-    return {name: readers[name](amount) for name, amount in value.items() if name in readers}
 
 
 def _read_env(value: Mapping[str, Any]) -> dict[str, str]:
@@ -404,8 +408,7 @@ def long_form(document: Mapping[str, Any]) -> dict[str, Any]:
 def _with_written_amounts(step: Mapping[str, Any]) -> dict[str, Any]:
     form = dict(step)
     if "resources" in form:
-        writers: Mapping[str, Callable[[int], Any]] = {"cpu": write_cpu, "memory": write_size}
-        form["resources"] = {name: writers[name](amount) for name, amount in step["resources"].items()}
+        form["resources"] = write_resources(step["resources"])
     if COMPENSATION in form:
         form[COMPENSATION] = _with_written_amounts(form[COMPENSATION])
     return form

@@ -14,8 +14,6 @@ from codomyrmex.exceptions import Fault
 from codomyrmex.logistics.orchestration.project.workflow_kinds import COMPENSATION, STEP_LISTS, WAITING_KINDS
 from codomyrmex.logistics.orchestration.project.workflow_parameters import PARAMETER_TYPES, describe
 from codomyrmex.logistics.orchestration.project.workflow_words import (
-    LATER_RESOURCES,
-    LATER_RETRY_KEYS,
     LATER_STEP_KEYS,
     LATER_WORKFLOW_KEYS,
     PART_WORDS,
@@ -76,7 +74,7 @@ def explain(
     """
     path: Path = (*place, *error.instance_path)
     keyword: str = error.kind.name
-    if keyword in ("oneOf", "anyOf"):
+    if keyword in ("oneOf", "anyOf") or _is_of_resources(path, keyword):
         return []  # told in better words by workflow_check
     value = at(tree, path)
     rule = at(root_schema, error.schema_path[:-1])
@@ -123,13 +121,7 @@ def _unknown_key(path: Path, key: str, known: tuple[str, ...], tree: Any) -> Fau
     shown = tuple(name for name in known if name not in ("max_retries", "retry_count"))
     if close is not None and len(shown) < 12:
         advice = f"allowed: {', '.join(shown)}"
-    if path and path[-1] == "resources":
-        if close is None:
-            message = f"the resource {key[:80]!r} is not supported by this version"
-            return fault(place, tree, message, code="unsupported", allowed=shown)
-        message = f"unknown resource {key[:80]!r}"
-    else:
-        message = f"unknown key {key[:80]!r}"
+    message = f"unknown key {key[:80]!r}"
     return fault(place, tree, message, code="unknown_key", allowed=shown, nearest=close, advice=advice)
 
 
@@ -141,12 +133,16 @@ def _is_compensation(path: Path) -> bool:
     return len(path) == 3 and path[2] == COMPENSATION
 
 
+def _is_of_resources(path: Path, keyword: str) -> bool:
+    """Whether a fault is of an amount of `resources`, or of the name of one."""
+    holder = path if keyword == "propertyNames" else path[:-1]
+    return holder[-1:] == ("resources",) and (holder[:-1] == ("defaults",) or _is_step(holder[:-1]))
+
+
 def _later_keys(path: Path) -> frozenset[str]:
     if not path:
         return LATER_WORKFLOW_KEYS
-    if _is_step(path):
-        return LATER_STEP_KEYS
-    return {"resources": LATER_RESOURCES, "retry": LATER_RETRY_KEYS}.get(str(path[-1]), frozenset())
+    return LATER_STEP_KEYS if _is_step(path) else frozenset()
 
 
 def _words_for(path: Path) -> Mapping[str, str]:
@@ -282,7 +278,7 @@ def _advice(key: str, path: Path, value: Any, keyword: str, rule: Mapping[str, A
     if len(path) == 2 and path[0] == "parameters" and "object" in wanted:
         return _advice_on_declaration(key, value)
     if isinstance(value, str):
-        return _advice_on_text(key, value, wanted)
+        return advice_on_text(key, value, wanted)
     if isinstance(value, Mapping):
         return _advice_on_mapping(key, value, wanted)
     if value is None and path and isinstance(path[-1], int):
@@ -307,7 +303,8 @@ def _advice_on_declaration(name: str, value: Any) -> str:
     return f"write `{name}: {{default: {written}}}`"
 
 
-def _advice_on_text(key: str, value: str, wanted: set[str]) -> str | None:
+def advice_on_text(key: str, value: str, wanted: set[str]) -> str | None:
+    """What to write instead of a text, under this key, where values of the wanted types stand."""
     if key == "workflow" and "${" in value:
         return "which workflow runs is fixed when the file is written; choose between two steps with `run_if`"
     if key == "workflow" and value.strip().endswith((".yaml", ".yml", ".json", ".toml")):
@@ -329,9 +326,9 @@ def _advice_on_text(key: str, value: str, wanted: set[str]) -> str | None:
         return f"write {key}: {'true' if text.lower() in ('yes', 'on', 'y', 'true') else 'false'}"
     if key in ("timeout", "delay", "max_delay", "ttl", "sleep"):
         return _duration_advice(key, text)
-    if key == "memory":
+    if key in ("memory", "disk", "network") and "string" in wanted:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT])[iI]?[bB]?", text)
-        return f"write memory: {match[1]}{match[2].upper()}iB" if match else _SIZES
+        return f"write {key}: {match[1]}{match[2].upper()}iB" if match else _SIZES
     if "array" in wanted and "string" not in wanted and key != "steps":
         return f"write a list: {key}: [{text}]"
     return None

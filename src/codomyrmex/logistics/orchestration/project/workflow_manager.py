@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,23 +179,28 @@ class WorkflowManager:
         max_parallel: int | None = None,
         part: Part | None = None,
         force: bool = False,
+        clean_env: Sequence[str] | None = None,
         **more: Any,
     ) -> WorkflowExecution:
         """Starts a run and returns at once; `more` are parameters too.
 
         `part` names the steps that are to run, the others give their latest results; `force` looks for no
-        cached ones.
+        cached ones. With `clean_env` worker processes inherit of this process's variables only those that any
+        program needs, and the ones named. A run of a session is served out of what the session holds.
 
         Raises `ValidationError`, `WorkflowNotFound`, `ResourceRefused`. A mapping in the place of the session
         is taken for the parameters.
         """
         if isinstance(session_id, Mapping):
             parameters, session_id = {**session_id, **(parameters or {})}, None
-        refuse_session(session_id)
+        check_session(self.host, session_id)
         definition = self.definition(what, caller_dir=caller_dir)
         ready = self.starter.ready(
             definition, {**(parameters or {}), **more}, caller_dir=caller_dir, max_parallel=max_parallel
         )
+        if session_id is not None or clean_env is not None:
+            kept = None if clean_env is None else tuple(clean_env)
+            ready.run.options = replace(ready.run.options, session=session_id, clean_env=kept)
         if part is None and not force:
             return self.execution(self.starter.begin(ready))
         from codomyrmex.logistics.orchestration.project.run_reuse import start_ready
@@ -277,9 +283,14 @@ class WorkflowManager:
         return WorkflowDAG(tasks).get_execution_order()
 
 
-def refuse_session(session_id: str | None) -> None:
-    """Raises `ValidationError` for a session: there are none yet."""
-    if session_id is not None:
-        message = "sessions are not there yet"
-        fault = Fault(message=message, path="session_id", got=repr(session_id), advice="leave session_id out")
-        raise ValidationError([fault], subject="the call")
+def check_session(host: EngineHost, session_id: str | None) -> None:
+    """Raises `ValidationError` for a session that holds nothing."""
+    if session_id is None or host.holds(session_id):
+        return
+    fault = Fault(
+        message="there is no such session: nobody with this id holds anything",
+        path="session_id",
+        got=repr(session_id),
+        advice="leave session_id out, or let it hold something: resources.allocate_resources(session_id, {...})",
+    )
+    raise ValidationError([fault], subject="the call")

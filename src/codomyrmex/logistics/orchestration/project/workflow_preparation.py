@@ -6,7 +6,7 @@ refuses with every fault at once: of the graph, the expressions, the actions, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,22 @@ from codomyrmex.exceptions import Fault, ResourceRefused, ValidationError
 from codomyrmex.logistics.orchestration.project.action_declarations import with_declarations
 from codomyrmex.logistics.orchestration.project.actions.action_steps import action_steps
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
+from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
 from codomyrmex.logistics.orchestration.project.compiled_workflow import (
     CompiledWorkflow,
     CompileFaults,
 )
 from codomyrmex.logistics.orchestration.project.function_check import check_functions
+from codomyrmex.logistics.orchestration.project.impossible_requests import Supply, impossible_requests
 from codomyrmex.logistics.orchestration.project.values import to_tagged
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, step_options
+from codomyrmex.logistics.orchestration.project.workflow_check import MAX_FAULTS
 from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
+from codomyrmex.logistics.orchestration.project.workflow_document import steps_of
 from codomyrmex.logistics.orchestration.project.workflow_faults import Path as DocumentPath
 from codomyrmex.logistics.orchestration.project.workflow_faults import path_text
 from codomyrmex.logistics.orchestration.project.workflow_file import LoadedDocument
+from codomyrmex.logistics.orchestration.project.workflow_kinds import COMPENSATION
 from codomyrmex.logistics.orchestration.project.workflow_parameters import bind_parameters
 
 PlacedFault = tuple[DocumentPath, Fault]
@@ -57,12 +62,13 @@ class Definition:
 
     def refuse(self, found: list[PlacedFault], more: list[Fault] | None = None) -> ValidationError:
         """The error that lists these faults, each with its place in the file where there is one."""
+        return ValidationError(self.placed(found) + (more or []), subject=self.subject)
+
+    def placed(self, found: list[PlacedFault]) -> list[Fault]:
+        """The faults as their reader finds the places, in the file where there is one."""
         if self.loaded is not None:
-            placed = self.loaded.place(found)
-        else:
-            placed = [replace(fault, path=path_text(path, self.document)) for path, fault in found]
-        placed += more or []
-        return ValidationError(placed, subject=self.subject)
+            return self.loaded.place(found)
+        return [replace(fault, path=path_text(path, self.document)) for path, fault in found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,20 +130,59 @@ def check(
             options=step_options(),
             warn=catalogue.warn_of_result,
         )
+    if compiled is not None and any(
+        spec.retry.memory > 1 and not spec.memory_bytes for spec in compiled.specs
+    ):
+        found += _raised_without_memory(definition, catalogue)
     found.sort(key=lambda placed: [(isinstance(part, str), part) for part in placed[0]])
     return compiled, found
 
 
-def refuse_impossible(workflow: CompiledWorkflow, *, cpu_milli: int, memory_bytes: int) -> None:
-    """Raises `ResourceRefused` when a step asks for more than this machine will ever have."""
-    for spec in workflow.specs:
-        for what, asked, had in (
-            ("CPU (in thousandths)", spec.cpu_milli, cpu_milli),
-            ("bytes of memory", spec.memory_bytes, memory_bytes),
-        ):
-            if asked > had:
-                name = next(n for i, n in enumerate(workflow.names) if workflow.spec(i) is spec)
-                raise ResourceRefused(
-                    f"step {name!r} asks for {asked} {what}, and there are {had}",
-                    hint="ask for less, or run it on a larger machine",
+def _raised_without_memory(definition: Definition, catalogue: ActionCatalogue) -> list[PlacedFault]:
+    """Retries with more memory of steps that claim none, as far as their actions do not either."""
+    document = with_declarations(definition.document, definition.functions, catalogue)
+    found: list[PlacedFault] = []
+    for place, step in steps_of(document):
+        for here, holder in ((place, step), ((*place, COMPENSATION), step.get(COMPENSATION, {}))):
+            if "memory" in holder.get("retry", ()) and not holder.get("resources", {}).get("memory"):
+                message = "there is no memory to raise: the step claims none"
+                advice = "say how much it needs, `resources: {memory: 512MiB}`, or take it out of `retry`"
+                found.append(
+                    ((*here, "retry", "memory"), Fault(message=message, code="no_memory", advice=advice))
                 )
+    return found
+
+
+def workflows_of(prepared: Prepared, children: Mapping[str, ChildDefinition]) -> list[CompiledWorkflow]:
+    """The workflow of a run and all that its steps start, each once."""
+    found = {prepared.workflow.hash: prepared.workflow}
+    found.update((child.workflow.hash, child.workflow) for child in _each_child(children))
+    return [*found.values()]
+
+
+def _each_child(children: Mapping[str, ChildDefinition]) -> Iterator[ChildDefinition]:
+    for child in children.values():
+        yield child
+        yield from _each_child(child.children)
+
+
+def refuse_impossible(prepared: Prepared, children: Mapping[str, ChildDefinition], supply: Supply) -> None:
+    """Raises `ResourceRefused` with every step, of children too, that asks for what there will never be."""
+    faults = prepared.definition.placed(impossible_requests(prepared.workflow, supply))
+    seen = {prepared.workflow.hash}
+    for child in _each_child(children):
+        if child.workflow.hash not in seen:
+            seen.add(child.workflow.hash)
+            faults += [
+                replace(fault, path=path_text(path, child.document), file=child.file or child.workflow.name)
+                for path, fault in impossible_requests(child.workflow, supply)
+            ]
+    if not faults:
+        return
+    more = f"\n  and {len(faults) - MAX_FAULTS:,} more" if len(faults) > MAX_FAULTS else ""
+    told = "\n".join(f"  {fault}" for fault in faults[:MAX_FAULTS])
+    raise ResourceRefused(
+        f"{prepared.definition.subject} asks for what there will never be:\n{told}{more}",
+        hint="ask for less, add what is missing, or run it on a larger machine",
+        details=[fault.to_dict() for fault in faults[:MAX_FAULTS]],
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from codomyrmex.logistics.orchestration.project.amounts import MAX_SIZE_BYTES, SIZE_PATTERN
+from codomyrmex.logistics.orchestration.project.amounts import MAX_SIZE_BYTES
 from codomyrmex.logistics.orchestration.project.schema_rules import (
     ENV_PATTERN,
     NAME_PATTERN,
@@ -26,6 +26,14 @@ from codomyrmex.logistics.orchestration.project.schema_rules import (
     switch_rule,
     text_rule,
     tries_rule,
+)
+from codomyrmex.logistics.orchestration.project.step_resources import (
+    MACHINE_AMOUNTS,
+    MAX_CPUS,
+    MAX_GPUS,
+    MAX_UNITS,
+    NAMED_AMOUNT,
+    QUOTA_WORD,
 )
 from codomyrmex.logistics.orchestration.project.workflow_kind_schema import (
     cache_rule,
@@ -242,28 +250,57 @@ def _shared_keys() -> Schema:
         "timeout_s": seconds_rule("How long one attempt may take, in seconds.", "timeout"),
         "retry": {"$ref": "#/$defs/retry"},
         "isolation": choice_rule(ISOLATIONS, "an isolation", "Where the step runs."),
-        "resources": {
-            "type": "object",
-            "description": "What an attempt holds while it runs; a step that says nothing holds one CPU.",
-            "properties": {
-                "cpu": {
-                    "type": "number",
-                    "minimum": 0,
-                    "maximum": 100_000,
-                    "errorMessage": "cpu is a number of CPUs like 2 or 0.5",
-                },
-                "memory": {
-                    "type": ["string", "integer"],
-                    "minimum": 0,
-                    "maximum": MAX_SIZE_BYTES,
-                    "pattern": SIZE_PATTERN,
-                    "errorMessage": "memory is a size like 256MiB or 1.5GB",
-                },
-            },
-            "patternProperties": {"^x-": True},
-            "additionalProperties": False,
-            "errorMessage": "resources are a mapping like {cpu: 2, memory: 512MiB}",
-        },
+        "resources": _resources(),
+    }
+
+
+def _resources() -> Schema:
+    amounts = {
+        "cpu": _number_rule("cpu", "CPUs, like `2` or `0.5`.", MAX_CPUS),
+        "memory": _size_rule(
+            "memory", "A size, like `256MiB` or `1.5GB`: claimed, and the attempt is held to it."
+        ),
+        "gpu": _number_rule("gpu", "GPUs: whole ones, like `2`, or a share of one, like `0.5`.", MAX_GPUS),
+        "disk": _size_rule("disk", "A size, like `10GiB`: claimed, not enforced."),
+        "network": _size_rule("network", "A size per second, like `10MB`: claimed, not enforced."),
+    }
+    named: Schema = {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": MAX_UNITS,
+        "description": "So much of a resource that the state knows, like `1` or `0.5`.",
+        "errorMessage": NAMED_AMOUNT.wanted,
+    }
+    quota = named | {"description": "So much of the quota `api-global`, like `1`."}
+    return {
+        "type": "object",
+        "description": "What an attempt holds while it runs; a step that says nothing holds one CPU.",
+        "properties": amounts | {QUOTA_WORD: quota},
+        "patternProperties": {"^x-": True},
+        "propertyNames": name_rule("The name of a resource: see `codomyrmex resources list`."),
+        "additionalProperties": named,
+        "errorMessage": "resources are a mapping like {cpu: 2, memory: 512MiB}",
+    }
+
+
+def _number_rule(word: str, description: str, most: int) -> Schema:
+    return {
+        "type": "number",
+        "minimum": 0,
+        "maximum": most,
+        "description": description,
+        "errorMessage": MACHINE_AMOUNTS[word].wanted,
+    }
+
+
+def _size_rule(word: str, description: str) -> Schema:
+    return {
+        "type": ["string", "integer"],
+        "minimum": 0,
+        "maximum": MAX_SIZE_BYTES,
+        "pattern": MACHINE_AMOUNTS[word].pattern,
+        "description": description,
+        "errorMessage": MACHINE_AMOUNTS[word].wanted,
     }
 
 
@@ -297,6 +334,13 @@ def _retry() -> Schema:
         "max_delay": pause_rule("The longest wait."),
         "max_delay_s": pause_s_rule("The longest wait, in seconds.", "max_delay"),
         "jitter": switch_rule("Spread the waits so that many tries do not come at once."),
+        "memory": {
+            "type": "number",
+            "exclusiveMinimum": 1,
+            "maximum": 10,
+            "description": "What the claim on memory is multiplied by after an attempt that ran out of it.",
+            "errorMessage": "memory is a factor above 1 and up to 10, like 1.5",
+        },
         "on": kinds
         | {
             "description": "Retry only these: exceptions, and timeout, crashed, out_of_memory, lost.",

@@ -61,8 +61,18 @@ RETRY_WORDS = _by_word(
         "max_attempts": "attempts tries retries times count limit max_tries max_retries",
         "delay": "wait interval",
         "backoff": "factor multiplier",
+        "memory": "ram mem memory_factor",
         "on": "exceptions retry_on",
         "never": "except",
+    }
+)
+RESOURCE_WORDS = _by_word(
+    {
+        "cpu": "cpus core cores vcpu vcpus n_cpus num_cpus cpu_count processors sys-compute",
+        "memory": "ram mem mem_mb memory_mb memory_gb rss sys-memory",
+        "gpu": "gpus cuda n_gpus num_gpus gpu_count accelerator accelerators",
+        "disk": "disks disc storage disk_mb disk_space ephemeral-storage sys-disk",
+        "network": "net bandwidth sys-network",
     }
 )
 PART_WORDS: Mapping[str, Mapping[str, str]] = {
@@ -120,5 +130,3 @@ VALUE_WORDS: Mapping[str, Mapping[str, str]] = {
 # Keys of the format that this version does not have yet: better said than "unknown key".
 LATER_WORKFLOW_KEYS = frozenset(["schedules"])
 LATER_STEP_KEYS = frozenset(["on_engine_loss", "title"])
-LATER_RETRY_KEYS = frozenset({"memory"})
-LATER_RESOURCES = frozenset(["gpu", "disk", "network"])

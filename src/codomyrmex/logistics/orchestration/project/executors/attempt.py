@@ -114,7 +114,18 @@ class Attempt:
     artifact_dir: str | None = None
     files: ValueFiles | None = None
     idempotency_key: str = ""
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Values by name; they reach the worker over its private pipe and nothing else."""
+    memory_bytes: int = 0
+    """What the attempt's whole tree may use before it is ended as out of memory; 0 is no limit."""
+    memory_hard: bool = False
+    """True where each process of it is also bound by RLIMIT_AS, so that an allocation fails at once."""
+    threads: int = 0
+    """How many threads numeric libraries may start, set before the interpreter starts; 0 leaves it alone."""
+    gpu_env: Mapping[str, str] | None = None
+    """The variables that say which devices it sees; None leaves them alone."""
+    clean_env: tuple[str, ...] | None = None
+    """The variables that it inherits besides the few that any program needs; None: all of them."""
 
 
 @dataclass(kw_only=True, slots=True)

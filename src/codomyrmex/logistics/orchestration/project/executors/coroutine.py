@@ -22,10 +22,12 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
 from codomyrmex.logistics.orchestration.project.executors.thread import (
     ended_by,
     find_function,
+    keep_hidden_result,
     keep_result,
     load_parameters,
     make_current_task,
 )
+from codomyrmex.logistics.orchestration.project.executors.worker import redaction
 
 if TYPE_CHECKING:
     import asyncio
@@ -102,6 +104,8 @@ class AsyncExecutor:
         assert own is not None
         self._tasks[attempt.token] = (own, task)
         current.enter(task)  # the context is this asyncio task's own and ends with it
+        if attempt.secrets:
+            redaction.enter(redaction.Redactor(attempt.secrets))
         started_us, started_ns = time.time_ns() // 1000, time.monotonic_ns()
         result = error = None
         try:
@@ -109,7 +113,8 @@ class AsyncExecutor:
             value = function(**load_parameters(attempt))
             if hasattr(value, "__await__"):
                 value = await value
-            kind, result = OutcomeKind.COMPLETED, keep_result(value, lambda: attempt)
+            keep = keep_hidden_result if attempt.secrets else keep_result
+            kind, result = OutcomeKind.COMPLETED, keep(value, lambda: attempt)
         except asyncio.CancelledError:
             kind = OutcomeKind.CANCELLED
             error = ErrorInfo(type="CancelledError", mro=("CancelledError",), message="cancelled")

@@ -1,27 +1,25 @@
 """Attempts in processes of their own: a pool of warm workers.
 
-Layer: executors. A worker runs one attempt at a time and is used again; one that was killed, crashed, runs
-old code, or has done 10,000 attempts is not. Workers are alike when interpreter, import roots and the
-variables that count at an interpreter's start are the same (`WorkerKind`). Nobody else is touched when a
+Layer: executors. A worker runs one attempt at a time and is used again, by attempts of the same kind
+(`worker_kinds`); `worker_pool` says when it is not, and what takes its place. Nobody else is touched when a
 worker ends.
 
 `run` returns only when nothing of the attempt is left: a worker that answers holds no process of a command
 that it ran, and the verdict on one that does not answer is written after its whole tree is gone. Where even
-the supervisor was killed, what carries the worker's mark in its environment is killed first.
+the supervisor was killed, what carries the worker's mark in its environment is killed first. An attempt
+that saw a device, or left processes behind, has ended when its worker has.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from codomyrmex.logistics.orchestration.project.executors import process_tree, verdicts
+from codomyrmex.logistics.orchestration.project.executors import verdicts
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
     ErrorInfo,
@@ -31,27 +29,20 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
     OutcomeKind,
 )
 from codomyrmex.logistics.orchestration.project.executors.worker.values import loads
-from codomyrmex.logistics.orchestration.project.executors.worker_process import (
-    WorkerGone,
-    WorkerKind,
-    WorkerProcess,
-    start_worker,
+from codomyrmex.logistics.orchestration.project.executors.worker_kinds import WorkerKinds
+from codomyrmex.logistics.orchestration.project.executors.worker_pool import (
+    Later,
+    WorkerPool,
+    WorkerStartFailed,
 )
+from codomyrmex.logistics.orchestration.project.executors.worker_process import WorkerGone, WorkerProcess
 
-MAX_ATTEMPTS_PER_WORKER = 10_000
-CLOSE_LIMIT_S = 4.0
 UNWAITED_BYTES = 48 * 1024
 """Parameters and variables up to this size fit into the buffer of a connection, with their header and room to spare."""
-_START_ONLY = ("PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH", "LD_PRELOAD")
-_START_ONLY_ENDS = ("_NUM_THREADS", "_MAX_THREADS", "_VISIBLE_DEVICES")
 _KINDS = {kind.value: kind for kind in OutcomeKind}
 _NOTES = ("progress", "metric", "artifact")
 _encode = msgspec.json.Encoder().encode
 T = TypeVar("T")
-
-
-class WorkerStartFailed(RuntimeError):
-    """No worker came up in this interpreter; says what it wrote."""
 
 
 def _directly(work: Callable[[], T]) -> T:
@@ -66,6 +57,7 @@ class BegunAttempt:
         "attempt",
         "cancelled",
         "descriptors",
+        "outcome",
         "sequence",
         "started_s",
         "started_us",
@@ -78,6 +70,8 @@ class BegunAttempt:
         self.worker: WorkerProcess | None = None
         self.descriptors: tuple[int, ...] = ()
         self.sequence = 0
+        self.outcome: Outcome | None = None
+        """What the worker answered, where its end still has to be waited for."""
         self.cancelled = False
         self.started_us = time.time_ns() // 1000
         self.started_s = time.monotonic()
@@ -100,7 +94,8 @@ class BegunAttempt:
 class ProcessExecutor:
     """Runs attempts in warm worker processes.
 
-    `spawn` runs a function in the thread that is to start workers and returns its value; `on_note` is told of
+    `spawn` runs a function in the thread that is to start workers and returns its value; `later` has one run
+    there soon, without waiting, which keeps spare workers. `on_note` is told of
     progress, metrics and artifacts. `engine_token` marks every process, so that the next engine can find
     them.
     """
@@ -113,24 +108,22 @@ class ProcessExecutor:
         max_workers: int,
         python: str | None = None,
         spawn: Callable[[Callable[[], WorkerProcess]], WorkerProcess] = _directly,
+        later: Later | None = None,
         on_note: Note | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._spool_dir = spool_dir
-        self._engine_token = engine_token
-        self._max_workers = max_workers
-        self._python = python or sys.executable
-        self._spawn = spawn
+        self._pool = WorkerPool(
+            spool_dir=spool_dir,
+            engine_token=engine_token,
+            max_idle=max_workers,
+            spawn=spawn,
+            later=later,
+            environment=environment,
+        )
+        self._lock = self._pool.lock
+        self._kinds = WorkerKinds(python or sys.executable)
         self._on_note = on_note
-        self._environment = environment
-        self._lock = threading.Lock()
-        self._kinds: dict[tuple[Any, ...], WorkerKind] = {}
-        self._idle: dict[WorkerKind, list[WorkerProcess]] = {}
-        self._idle_count = 0
         self._running: dict[str, BegunAttempt] = {}
-        self._retired: list[WorkerProcess] = []
-        self._counter = 0
-        self._closed = False
 
     # ------------------------------------------------------------------------------------------- the port
 
@@ -149,13 +142,11 @@ class ProcessExecutor:
             size += sum(map(len, attempt.env.values()))
         if size > UNWAITED_BYTES:
             return None
-        kind = self._kind_of(attempt)
+        kind = self._kinds.of(attempt)
         with self._lock:
-            idle = self._idle.get(kind)
-            if not idle or idle[-1].python_version is None:
+            worker = self._pool.pop_ready(kind)
+            if worker is None:
                 return None
-            self._idle_count -= 1
-            worker = idle.pop()
             begun = self._running[attempt.token] = BegunAttempt(self, attempt)
             begun.assign(worker)
         try:
@@ -219,55 +210,31 @@ class ProcessExecutor:
         self, actions: Iterable[tuple[str, str]], *, roots: Sequence[str] = (), python: str | None = None
     ) -> list[dict[str, Any]]:
         """Signatures and declarations of actions, read in a worker; nothing is imported here."""
-        kind = self._kind(python, tuple(roots))
+        kind = self._kinds.plain(python, tuple(roots))
         request = _encode({"op": "describe", "actions": list(actions)})
         while True:
-            worker = self._take(kind)
+            worker = self._pool.take(kind)
             worker.send(request)
             try:
                 header, body = worker.receive()
             except WorkerGone as gone:
                 raise self._died(worker, gone) from None
             if header["kind"] != "stale":
-                self._give_back(worker)
+                self._pool.give(worker)
                 found: list[dict[str, Any]] = loads(body, classes=False)
                 return found
-            self._retire(worker)
+            self._pool.replace(worker)
 
     def prepare(self, count: int, *, roots: Sequence[str] = (), python: str | None = None) -> None:
         """Sees to it that `count` workers of this kind are idle or starting; does not wait for them."""
-        kind = self._kind(python, tuple(roots))
-        missing = min(count, self._max_workers) - len(self._idle.get(kind, ()))
-        for _ in range(missing):
-            self._give_back(self._start(kind))
+        self._pool.prepare(self._kinds.plain(python, tuple(roots)), count)
 
     def close(self) -> None:
         """Ends every worker and what it runs; returns when all of it is gone."""
-        with self._lock:
-            self._closed = True
-            workers = [worker for idle in self._idle.values() for worker in idle]
-            self._idle, self._idle_count = {}, 0
-            busy = [begun.worker for begun in list(self._running.values()) if begun.worker is not None]
-            workers += self._retired
-            self._retired = []
-        for worker in workers + busy:
-            worker.close()
-        deadline = time.monotonic() + CLOSE_LIMIT_S
-        self._wait_for(workers, deadline)
-        while self._running and time.monotonic() < deadline + 1.0:
-            time.sleep(0.005)
-        with self._lock:  # those that came up, or ended what they ran, meanwhile
-            late, self._retired = self._retired, []
-        self._wait_for(late, time.monotonic() + CLOSE_LIMIT_S)
+        self._pool.close(self._busy, lambda: bool(self._running))
 
-    def _wait_for(self, workers: Iterable[WorkerProcess], deadline: float) -> None:
-        """Waits for workers that were told to end, and ends them at the deadline (monotonic)."""
-        for worker in workers:
-            if not worker.wait(max(0.05, deadline - time.monotonic())):
-                worker.kill()
-                worker.wait(1.0)
-                process_tree.kill_marked(process_tree.WORKER_VARIABLE, worker.id)
-            self._remove_spool(worker)
+    def _busy(self) -> list[WorkerProcess]:
+        return [begun.worker for begun in list(self._running.values()) if begun.worker is not None]
 
     # --------------------------------------------------------------------------------------- one attempt
 
@@ -275,19 +242,21 @@ class ProcessExecutor:
         """One go on one worker; None when that worker could not begin it and another has to."""
         worker = begun.worker
         if worker is None:
-            attempt = begun.attempt
-            worker = self._take(self._kind_of(attempt))
+            worker = self._pool.take(self._kinds.of(begun.attempt))
             with self._lock:
-                closed = self._closed
+                closed = self._pool.closed
                 if begun.cancelled and not closed:
-                    self._put(worker)
+                    self._pool.put_back(worker)
                     return verdicts.cancelled_before_start()
                 if not closed:
                     begun.assign(worker)
             if closed:  # it came up while everything was being ended
-                self._retire(worker)
+                self._pool.replace(worker)
                 raise WorkerStartFailed("the executor has been closed")
             self._send(begun, worker)
+        elif begun.outcome is not None:
+            self._pool.end(worker)
+            return begun.outcome
         try:
             header, body = worker.receive()
             while header["kind"] in _NOTES:
@@ -305,20 +274,34 @@ class ProcessExecutor:
         try:
             worker.send(_run_header(attempt, begun.sequence), attempt.parameters)
         except ValueError:
-            self._give_back(worker, begun)
+            begun.worker = None
+            self._pool.give(worker)
             raise
 
     def _answered(
         self, begun: BegunAttempt, worker: WorkerProcess, header: dict[str, Any], body: bytes
     ) -> Outcome | None:
-        """The outcome that a worker sent; None from one that runs old code and has to be replaced."""
+        """The outcome that a worker sent, its worker being idle again, or on its way out.
+
+        None where the caller has to go on: another worker has to be found, or the end of this one seen.
+        """
         if header["kind"] == "stale":
             with self._lock:
                 begun.worker = None
-            self._retire(worker)
+            self._pool.replace(worker)
             return None
-        self._give_back(worker, begun)
-        return _outcome(header, body)
+        outcome = _outcome(header, body)
+        if worker.kind.holds_devices or "left" in header:
+            begun.outcome = outcome
+            worker.close()
+            return None
+        # From here on nobody can end the worker by cancelling what it ran.
+        begun.worker = None
+        if outcome.kind is OutcomeKind.OUT_OF_MEMORY:
+            self._pool.replace(worker)
+            return verdicts.limited(outcome, begun.attempt)
+        self._pool.give(worker)
+        return outcome
 
     def _note(self, begun: BegunAttempt, header: dict[str, Any]) -> None:
         if self._on_note is not None:
@@ -328,7 +311,7 @@ class ProcessExecutor:
         """Returns where the attempt had not begun; raises what says how it ended otherwise."""
         if worker.python_version is None and not begun.cancelled:
             raise self._died(worker, gone)
-        self._remove_spool(worker)
+        self._pool.lost(worker)
         verdict = gone.verdict or {"verdict": "killed", "sequence": 0 if gone.unread else worker.sequence}
         died = verdict["verdict"] in ("crashed", "out_of_memory", "killed")
         if died and verdict["sequence"] < worker.sequence:
@@ -338,117 +321,11 @@ class ProcessExecutor:
     def _died(self, worker: WorkerProcess, gone: WorkerGone) -> WorkerStartFailed:
         """What to say of a worker that ended before it could do what it was started for."""
         said = worker.startup_output().splitlines()
-        self._remove_spool(worker)
+        self._pool.lost(worker, came_up=False)
         how = (gone.verdict or {}).get("verdict", f"exit status {worker.exit_status}")
         return WorkerStartFailed(
             f"no worker came up in {worker.kind.python} ({how})" + (f": {said[-1]}" if said else "")
         )
-
-    def _kind_of(self, attempt: Attempt) -> WorkerKind:
-        chosen: tuple[tuple[str, str], ...] = ()
-        if attempt.env:
-            chosen = tuple(sorted(item for item in attempt.env.items() if _counts_at_start(item[0])))
-        return self._kind(attempt.python, attempt.roots, chosen)
-
-    def _kind(
-        self, python: str | None, roots: tuple[str, ...], environment: tuple[tuple[str, str], ...] = ()
-    ) -> WorkerKind:
-        """The one object for these."""
-        key = (python or self._python, roots, environment)
-        found = self._kinds.get(key)
-        if found is None:
-            made = WorkerKind(python=key[0], roots=roots, environment=environment)
-            found = self._kinds.setdefault(key, made)
-        return found
-
-    # ------------------------------------------------------------------------------------------- the pool
-
-    def _take(self, kind: WorkerKind) -> WorkerProcess:
-        with self._lock:
-            idle = self._idle.get(kind)
-            if idle:
-                self._idle_count -= 1
-                return idle.pop()
-        return self._start(kind)
-
-    def _start(self, kind: WorkerKind) -> WorkerProcess:
-        with self._lock:
-            if self._closed:
-                raise WorkerStartFailed("the executor has been closed")
-            self._counter += 1
-            number = self._counter
-        self._collect()
-        return self._spawn(
-            lambda: start_worker(
-                kind,
-                worker_id=f"w{os.getpid()}-{number}-{time.monotonic_ns() % 1_000_000_007:x}",
-                engine_token=self._engine_token,
-                spool_dir=self._spool_dir,
-                base=os.environ if self._environment is None else self._environment,
-            )
-        )
-
-    def _give_back(self, worker: WorkerProcess, begun: BegunAttempt | None = None) -> None:
-        """The worker is idle again; from here on nobody can end it by cancelling what it ran."""
-        worker.attempts += 1
-        surplus: WorkerProcess | None = worker
-        with self._lock:
-            if begun is not None:
-                begun.worker = None
-            if worker.attempts < MAX_ATTEMPTS_PER_WORKER and not self._closed:
-                self._put(worker)
-                surplus = self._surplus() if self._idle_count > self._max_workers else None
-        if surplus is not None:
-            self._retire(surplus)
-
-    def _put(self, worker: WorkerProcess) -> None:
-        idle = self._idle.get(worker.kind)
-        if idle is None:
-            idle = self._idle[worker.kind] = []
-        idle.append(worker)
-        self._idle_count += 1
-
-    def _surplus(self) -> WorkerProcess:
-        """An idle worker too many: the oldest of the kind that was used least recently."""
-        kind = min(
-            (kind for kind, idle in self._idle.items() if idle),
-            key=lambda kind: self._idle[kind][-1].started_at_s,
-        )
-        self._idle_count -= 1
-        return self._idle[kind].pop(0)
-
-    def _retire(self, worker: WorkerProcess) -> None:
-        """Lets an idle worker end by itself, without waiting for it."""
-        worker.close()
-        with self._lock:
-            self._retired.append(worker)
-
-    def _collect(self) -> None:
-        """Gathers what retired workers leave when they have ended."""
-        with self._lock:
-            waiting, self._retired = self._retired, []
-        left = [worker for worker in waiting if not self._is_gone(worker)]
-        with self._lock:
-            self._retired += left
-
-    def _is_gone(self, worker: WorkerProcess) -> bool:
-        if not worker.wait(0):
-            return False
-        self._remove_spool(worker)
-        return True
-
-    def _remove_spool(self, worker: WorkerProcess) -> None:
-        import glob
-
-        for path in glob.glob(glob.escape(worker.spool) + ".*.log"):
-            try:
-                os.unlink(path)
-            except OSError:
-                continue  # the supervisor was faster
-
-
-def _counts_at_start(name: str) -> bool:
-    return name in _START_ONLY or name.endswith(_START_ONLY_ENDS)
 
 
 def _run_header(attempt: Attempt, sequence: int) -> bytes:
@@ -475,6 +352,8 @@ def _run_header(attempt: Attempt, sequence: int) -> bytes:
         header["artifact_dir"] = attempt.artifact_dir
     if attempt.files is not None:
         header["files"] = [attempt.files.folder, attempt.files.scratch]
+    if attempt.memory_bytes:
+        header["memory_bytes"] = attempt.memory_bytes
     if attempt.secrets:
         header["secrets"] = attempt.secrets
     return _encode(header)

@@ -24,7 +24,7 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Outcome,
     OutcomeKind,
 )
-from codomyrmex.logistics.orchestration.project.executors.worker import invoke
+from codomyrmex.logistics.orchestration.project.executors.worker import invoke, redaction
 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.executors.worker.file_codecs import ValueFiles
@@ -92,6 +92,7 @@ class ThreadExecutor:
         """The same for a caller that makes the attempt only when it is asked for: most actions never ask."""
         call = self._running[token] = _Call(describe, self._on_note)
         entered = current.enter(call)
+        hiding = redaction.enter(redaction.Redactor(secrets)) if secrets else None
         started_us, started_ns = time.time_ns() // 1000, time.monotonic_ns()
         result = error = None
         try:
@@ -101,13 +102,16 @@ class ThreadExecutor:
             value = function(**arguments)
             if type(value) not in PLAIN:
                 value = invoke.finished(value)
-            kind, result = OutcomeKind.COMPLETED, keep_result(value, describe)
+            keep = keep_result if hiding is None else keep_hidden_result
+            kind, result = OutcomeKind.COMPLETED, keep(value, describe)
         except BaseException as problem:  # noqa: BLE001  (the attempt boundary)
             kind, error = ended_by(problem, describe())
             if kind is OutcomeKind.COMPLETED:
                 result = b"null"
         finally:
             current.leave(entered)
+            if hiding is not None:
+                redaction.leave(hiding)
             del self._running[token]
         duration_ns = time.monotonic_ns() - started_ns
         if call.task is not None:
@@ -138,7 +142,12 @@ class ThreadExecutor:
 
 def make_current_task(attempt: Attempt, on_note: Note | None) -> current.CurrentTask:
     """What `current_task()` answers inside this attempt."""
-    return current.CurrentTask(
+    kind: type[current.CurrentTask] = current.CurrentTask
+    if attempt.secrets:
+        from codomyrmex.logistics.orchestration.project.executors.hiding_task import HidingTask
+
+        kind = HidingTask
+    return kind(
         run_id=attempt.run_id,
         task=attempt.task,
         task_id=attempt.task_id,
@@ -173,6 +182,14 @@ def keep_result(value: Any, describe: Callable[[], Attempt]) -> bytes:
     if type(value) in PLAIN and type(value) not in (list, dict):
         return values.encode(value)
     return values.encode(value, keep=lambda found, codec: _files_of(describe).keep(found, codec))
+
+
+def keep_hidden_result(value: Any, describe: Callable[[], Attempt]) -> bytes:
+    """`keep_result` without the secrets of the attempt that runs here."""
+    redactor = redaction.active()
+    assert redactor is not None
+    tree = values.to_tagged(value, keep=lambda found, codec: _files_of(describe).keep(found, codec))
+    return values.encode_tree(redactor.tree(tree))
 
 
 def _files_of(describe: Callable[[], Attempt]) -> ValueFiles:

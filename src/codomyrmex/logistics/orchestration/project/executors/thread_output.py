@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from codomyrmex.current_task import NoCurrentTask, current_task
+from codomyrmex.logistics.orchestration.project.executors.worker import redaction
 
 
 class _Proxy(io.TextIOBase):
@@ -28,7 +29,7 @@ class _Proxy(io.TextIOBase):
             task = current_task()
         except NoCurrentTask:
             return self._stream.write(text)
-        return len(text) if task.write_log(text) else self._stream.write(text)
+        return len(text) if task.write_log(text) else self._stream.write(redaction.hide(text))
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

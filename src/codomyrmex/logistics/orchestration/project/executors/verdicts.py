@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
@@ -17,6 +18,8 @@ from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Outcome,
     OutcomeKind,
 )
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def ended_now(kind: OutcomeKind, error: ErrorInfo | None, started_us: int, started_s: float) -> Outcome:
@@ -62,7 +65,7 @@ def outcome_of(
         message = "cancelled" if word == "cancelled" else "ended with the engine"
     elif word == "out_of_memory":
         kind, name = OutcomeKind.OUT_OF_MEMORY, "OutOfMemory"
-        message = "killed by the kernel, which was out of memory"
+        message = _memory_message(verdict)
     else:
         kind, name, message = OutcomeKind.CRASHED, "WorkerCrashed", _crash_message(verdict)
     error = ErrorInfo(
@@ -73,6 +76,29 @@ def outcome_of(
         signal=verdict.get("signal"),
     )
     return ended_now(kind, error, started_us, started_s)
+
+
+def limited(outcome: Outcome, attempt: Attempt) -> Outcome:
+    """A failed allocation under a hard limit says which limit that was."""
+    if attempt.memory_hard and attempt.memory_bytes and outcome.error is not None:
+        limit = (
+            f"it may have {_size(attempt.memory_bytes)} of address space beyond what its worker started with"
+        )
+        outcome.error = replace(outcome.error, message=f"{outcome.error.message}: {limit}")
+    return outcome
+
+
+def _memory_message(verdict: Mapping[str, Any]) -> str:
+    used = verdict.get("used_bytes")
+    if used is None:
+        return "killed by the kernel, which was out of memory"
+    return f"used {_size(used)} of the {_size(verdict['limit_bytes'])} it asked for"
+
+
+def _size(size_bytes: int) -> str:
+    """A size as a person says it: `1.31 GiB`."""
+    unit = min((max(size_bytes, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
+    return f"{f'{size_bytes / 1024**unit:.2f}'.rstrip('0').rstrip('.')} {_UNITS[unit]}"
 
 
 def _crash_message(verdict: Mapping[str, Any]) -> str:

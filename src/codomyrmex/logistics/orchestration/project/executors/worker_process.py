@@ -13,7 +13,6 @@ import select
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from codomyrmex.logistics.orchestration.project.executors.process_tree import (
     kill_marked,
 )
 from codomyrmex.logistics.orchestration.project.executors.worker.frames import FrameReader, send_frame
+from codomyrmex.logistics.orchestration.project.executors.worker_kinds import WorkerKind, starting_environment
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,18 +34,6 @@ END_LIMIT_S = 1.0
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker", "bootstrap.py")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class WorkerKind:
-    """What makes two workers interchangeable: interpreter, import roots, variables that matter at the start.
-
-    Compared by identity: whoever makes kinds keeps one object of each.
-    """
-
-    python: str
-    roots: tuple[str, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 class WorkerGone(Exception):
@@ -73,12 +61,15 @@ class WorkerProcess:
         "_unsent",
         "attempts",
         "descriptors",
+        "first_bytes",
         "id",
+        "idle_since_s",
         "kind",
+        "measured_at_s",
         "python_version",
+        "runner_pid",
         "sequence",
         "spool",
-        "started_at_s",
     )
 
     def __init__(
@@ -97,7 +88,12 @@ class WorkerProcess:
         self.sequence = 0
         self.attempts = 0
         self.python_version: tuple[int, ...] | None = None
-        self.started_at_s = time.monotonic()
+        self.runner_pid = 0
+        """Known once the runner is up, like `python_version`."""
+        self.first_bytes = 0
+        """Its resident set after the first attempt; `measured_at_s` is when it was last looked at."""
+        self.measured_at_s = 0.0
+        self.idle_since_s = time.monotonic()
         self._process = process
         self._connection = connection
         self._control = control
@@ -130,7 +126,7 @@ class WorkerProcess:
             header = _decode(frame[0])
             if header["kind"] != "ready":
                 return header, frame[1]
-            self.python_version = tuple(header["python"])
+            self._is_up(header)
 
     def receive_ready(self) -> tuple[dict[str, Any], bytes] | None:
         """The runner's next frame if it has arrived as a whole; None otherwise, whatever the reason."""
@@ -166,8 +162,19 @@ class WorkerProcess:
         """Returns once the runner is up; raises `WorkerGone` when it never comes."""
         if self.python_version is None:
             self._wait()
-            header = _decode(self._read()[0])
-            self.python_version = tuple(header["python"])
+            self._is_up(_decode(self._read()[0]))
+
+    def look_whether_ready(self) -> bool:
+        """True once the runner is up; never waits. Only while nothing has been sent."""
+        if self.python_version is None:
+            frame = self._reader.read_ready()
+            if frame is not None:
+                self._is_up(_decode(frame[0]))
+        return self.python_version is not None
+
+    def _is_up(self, header: Mapping[str, Any]) -> None:
+        self.python_version = tuple(header["python"])
+        self.runner_pid = header["pid"]
 
     def cancel(self, sequence: int, *, kill: bool) -> None:
         """Asks the supervisor to end that attempt; nothing happens when it has ended already."""
@@ -264,10 +271,10 @@ def start_worker(
         "engine_pid": os.getpid(),
         "spool": spool,
         "roots": kind.roots,
+        "address_bytes": kind.address_bytes,
     }
     environment = {
-        **base,
-        **dict(kind.environment),
+        **starting_environment(kind, base),
         "PYTHONUNBUFFERED": "1",
         ENGINE_VARIABLE: engine_token,
         WORKER_VARIABLE: worker_id,

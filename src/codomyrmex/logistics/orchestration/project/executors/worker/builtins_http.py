@@ -10,6 +10,8 @@ from __future__ import annotations
 import json as json_format
 import os
 
+from . import redaction
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +68,7 @@ def request(
     with response:
         status = int(response.status)
         if not (status in expect if expect is not None else 200 <= status < 300):
-            body = response.read(4096).decode("utf-8", "replace")
+            body = redaction.hide_data(response.read(4096)).decode("utf-8", "replace")
             raise RequestFailed(prepared.get_method(), prepared.full_url, status, body)
         found = {"status": status, "url": response.url, "headers": dict(response.headers.items())}
         if save_to is not None:

@@ -12,7 +12,7 @@ import select
 import signal
 import time
 
-from . import tree
+from . import redaction, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ class _Output:
         self._files = (process.stdout, process.stderr)
         self._targets = {process.stdout.fileno(): 1, process.stderr.fileno(): 2}
         self._kept = {source: bytearray() for source in self._targets}
+        redactor = redaction.active()
+        self._hiding = {} if redactor is None else {source: redactor.stream() for source in self._targets}
         self._poller = select.poll()
         for source in self._targets:
             os.set_blocking(source, False)
@@ -183,8 +185,8 @@ class _Output:
         return True
 
     def _keep(self, source: int, chunk: bytes) -> None:
-        kept = self._kept[source]
-        kept += chunk
+        kept, stream = self._kept[source], self._hiding.get(source)
+        kept += chunk if stream is None else stream.feed(chunk)  # hidden before any of it is cut off
         if len(kept) > 2 * TAIL_BYTES:
             del kept[:-TAIL_BYTES]
         view = memoryview(chunk)
@@ -212,7 +214,9 @@ class _Output:
         return bool(chunk)
 
     def tails(self) -> tuple[str, str]:
-        """The last 64 KiB of standard output and of standard error."""
+        """The last 64 KiB of standard output and of standard error, without the secrets of this attempt."""
+        for source, stream in self._hiding.items():
+            self._kept[source] += stream.feed(b"", final=True)
         one, two = (bytes(kept[-TAIL_BYTES:]).decode("utf-8", "replace") for kept in self._kept.values())
         return one, two
 
@@ -241,7 +245,9 @@ def _end_leftovers(before: set[int]) -> None:
 
 
 def _why(arguments: list[str], status: int, expect: Sequence[int], output: str) -> str:
-    shown = arguments[-1] if arguments[0] == "bash" and arguments[1:2] == ["-euo"] else " ".join(arguments)
+    shown = redaction.hide(
+        arguments[-1] if arguments[0] == "bash" and arguments[1:2] == ["-euo"] else " ".join(arguments)
+    )
     first = shown.strip().splitlines()[0] if shown.strip() else shown
     if len(first) > 100:
         first = first[:97] + "..."

@@ -1,12 +1,15 @@
 """Turning what an action raised into fields that can be kept, matched and shown.
 
 Layer: worker; thread and coroutine executors use it too. The frame shown to a user is the last one of the
-project's own code; failing that the last one outside Python's library and installed packages.
+project's own code; failing that the last one outside Python's library and installed packages. Texts are
+without the secrets of the attempt that runs here.
 """
 
 from __future__ import annotations
 
 import os
+
+from . import redaction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +50,11 @@ def describe_failure(
     if isinstance(problem, SystemExit):
         found["message"] = f"the action called sys.exit({problem.code!r})"
         found["exit_code"] = problem.code if type(problem.code) is int else 1
-    return {name: _storable(value) if isinstance(value, str) else value for name, value in found.items()}
+    found["mro"] = [redaction.hide(name) for name in found["mro"]]
+    return {
+        name: _storable(redaction.hide(value)) if isinstance(value, str) else value
+        for name, value in found.items()
+    }
 
 
 def _storable(text: str) -> str:
@@ -90,6 +97,7 @@ def format_traceback(problem: BaseException) -> str:
         text = "".join(traceback.format_exception(type(problem), problem, trace))
     except BaseException as other:
         return f"<the traceback could not be had: {type(other).__name__}>"
+    text = redaction.hide(text)  # before anything is cut: half a value would not be known
     if len(text) > MAX_TRACEBACK_BYTES:
         half = MAX_TRACEBACK_BYTES // 2 - 20
         text = f"{text[:half]}\n    ... cut ...\n{text[-half:]}"

@@ -15,6 +15,8 @@ from __future__ import annotations
 import mmap
 
 SEQUENCE, ACTIVE, DEADLINE_NS, GRACE_MS, AWAKE, KILLING, LINKED, STARTED_NS, SPOOL, LOG_SIZE = range(10)
+MEMORY_BYTES, IDLE_BYTES = 10, 11
+"""What the attempt may use, 0 without a limit; what the runner used before it."""
 SETTLE_S = 0.001
 _LOG_OFFSET = 128
 _SIZE = 8192

@@ -3,7 +3,7 @@
 Layer: worker. Forked from the supervisor, it reads `run` frames from the engine and answers each with one
 outcome. Before an attempt: changed code is looked for ("stale" is the answer then, nothing is run), and the
 environment, the folder and the log are set. After it: what was written is the attempt's log, the environment
-is put back.
+is put back. Of an attempt with secrets nothing leaves this process that has not passed a redactor.
 
 Cancel and timeout reach it as SIGTERM. While an attempt runs, `TaskCancelled` is raised in it, so that
 `finally` blocks run; code that reads `current_task().cancelled` is left to return by itself. Either way
@@ -21,7 +21,8 @@ import stat
 import sys
 import time
 
-from . import file_codecs, frames, invoke, page, spool, stub_package, tree, values
+from . import file_codecs, frames, invoke, memory, page, redaction, spool, stub_package, tree, values
+from .log_pump import PumpedOutput
 from .modules import ActionNotFound, Modules
 
 TYPE_CHECKING = False
@@ -49,12 +50,20 @@ class Runner:
     """The loop of one worker."""
 
     def __init__(
-        self, connection: socket.socket, shared: page.SharedPage, wake: int, options: dict[str, Any]
+        self,
+        connection: socket.socket,
+        shared: page.SharedPage,
+        wake: int,
+        options: dict[str, Any],
+        pump: socket.socket,
     ) -> None:
         self._connection = connection
         self._page = shared
         self._cells = shared.cells
         self._wake = wake
+        self._pump = pump
+        self._output: PumpedOutput | None = None
+        self._redactor: redaction.Redactor | None = None
         self._reader = frames.FrameReader(connection)
         self._sending = _thread.allocate_lock()  # notes may come from the action's own threads
         self._spool_base: str = options["spool"]
@@ -165,6 +174,7 @@ class Runner:
         timeout_s = header.get("timeout_s")
         log_path = header.get("log")
         self._page.set_log_path(os.fsencode(log_path) if log_path else b"")
+        cells[page.MEMORY_BYTES], cells[page.IDLE_BYTES] = memory.limit_of(header)
         cells[page.DEADLINE_NS] = 0 if timeout_s is None else started_ns + int(timeout_s * 1e9)
         cells[page.GRACE_MS] = int(header["grace_s"] * 1000)
         cells[page.STARTED_NS] = started_ns
@@ -176,7 +186,9 @@ class Runner:
     def _perform(self, header: dict[str, Any], body: bytes) -> bytes:
         """Runs the action; its value as bytes."""
         module = sys.modules[stub_package.CURRENT_TASK]
-        secrets = header.get("secrets") or {}
+        secrets, redactor = header.get("secrets"), None
+        if secrets:
+            redactor = self._redactor = self._hide(secrets)
         self._task = module.CurrentTask(
             run_id=header["run_id"],
             task=header["task"],
@@ -184,7 +196,7 @@ class Runner:
             attempt=header["attempt"],
             idempotency_key=header["idempotency_key"],
             working_dir=header["cwd"],
-            note=self._answer,
+            note=self._answer if redactor is None else lambda note: self._answer(redactor.note(note)),
             secrets=secrets,
             checkpoint_dir=header.get("checkpoint_dir"),
             artifact_dir=header.get("artifact_dir"),
@@ -192,7 +204,7 @@ class Runner:
         module.set_process_task(self._task)
         os.chdir(header["cwd"])
         if header["env"]:
-            os.environ.update(header["env"])
+            os.environ.update(invoke.with_secrets(header["env"], secrets) if secrets else header["env"])
         function = self._modules.find(header["module"], header["action"])
         folder, scratch = header.get("files") or (None, False)
         files = None if folder is None else file_codecs.ValueFiles(folder, scratch=scratch)
@@ -202,7 +214,20 @@ class Runner:
         if secrets:
             parameters = invoke.with_secrets(parameters, secrets)
         value = invoke.call(function, parameters)
-        return b"null" if value is None else values.dumps(value, keep=None if files is None else files.keep)
+        if value is None:
+            return b"null"
+        return values.dumps(
+            value,
+            keep=None if files is None else files.keep,
+            change=None if redactor is None else redactor.tree,
+        )
+
+    def _hide(self, secrets: dict[str, str]) -> redaction.Redactor:
+        """From here on nothing that is written or said shows these secrets; `_finish` ends it."""
+        redactor = redaction.Redactor(secrets)
+        redaction.enter(redactor)
+        self._output = PumpedOutput(self._pump, secrets)
+        return redactor
 
     def _failure(self, problem: BaseException, header: dict[str, Any]) -> tuple[str, Any]:
         if isinstance(problem, SystemExit) and problem.code in (None, 0):
@@ -231,13 +256,21 @@ class Runner:
             self._task = None
         sys.modules[stub_package.CURRENT_TASK].set_process_task(None)
         self._flush()
-        if _is_written(1):
+        others_write = self._redactor is not None and self._show_again()
+        if others_write or _is_written(1):
             self._keep_log(header.get("log"))
         if self._environ != before:
             _restore_environment(self._environ, before)
         if _handler_of(signal.SIGTERM) != self._on_terminate:
             signal.signal(signal.SIGTERM, self._on_terminate)
         self._modules.remember()
+
+    def _show_again(self) -> bool:
+        """Undoes `_hide`; whether processes that the attempt left behind can still write into its log."""
+        self._redactor = None
+        redaction.enter(None)
+        output, self._output = self._output, None
+        return output is not None and not output.end()
 
     def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -285,14 +318,20 @@ def _restore_environment(environ: dict[bytes, bytes], before: dict[bytes, bytes]
             os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
 
-def start(connection: socket.socket, shared: page.SharedPage, wake: int, options: dict[str, Any]) -> NoReturn:
+def start(
+    connection: socket.socket,
+    shared: page.SharedPage,
+    wake: int,
+    options: dict[str, Any],
+    pump: socket.socket,
+) -> NoReturn:
     """The child's side of the fork."""
     supervisor = os.getppid()
     tree.die_with_parent()
     if os.getppid() != supervisor:
         os._exit(1)  # it died between the fork and the line above
     tree.set_supervisor(supervisor)
-    Runner(connection, shared, wake, options).serve()
+    Runner(connection, shared, wake, options, pump).serve()
 
 
 def _leave(status: int) -> NoReturn:

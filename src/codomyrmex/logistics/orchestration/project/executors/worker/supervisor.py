@@ -2,16 +2,17 @@
 
 Layer: worker. It leads a session of its own and is a child subreaper, runs no user code, has one thread,
 and sleeps without limit while nothing runs. While an attempt runs it looks every 50 ms: is the deadline
-past, has something been written that should be readable as the log already.
+past, has something been written that should be readable as the log already. Where the attempt's memory is
+limited, it adds up every 250 ms what the whole tree uses beyond what the idle runner did.
 
     engine --- control (commands, verdict) --- supervisor --- fork --- runner --- connection (frames) ---
     engine
 
-It ends the tree when told to, at the deadline, when the runner dies, and when the engine is gone (its process
-descriptor or the control socket says so): SIGTERM to every descendant, SIGKILL after the grace period,
-again and again until there is no child left. Only then does it write its verdict and exit: whoever reads
-the verdict knows that nothing of the attempt runs any more. If the supervisor itself is killed, the kernel
-kills the runner (PR_SET_PDEATHSIG) and the engine finds the rest by its environment.
+It ends the tree when told to, at the deadline, over the limit of memory, when the runner dies, and when the
+engine is gone (its process descriptor or the control socket says so): SIGTERM to every descendant, SIGKILL
+after the grace period, again and again until there is no child left. Only then does it write its verdict and
+exit: whoever reads the verdict knows that nothing of the attempt runs any more. If the supervisor itself is
+killed, the kernel kills the runner (PR_SET_PDEATHSIG) and the engine finds the rest by its environment.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import socket
 import sys
 import time
 
-from . import page, runner, spool, tree
+from . import log_pump, memory, page, runner, spool, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 IDLE_S = 1.0
 SHORT_GRACE_S = 1.0
+MEMORY_EVERY_S = 0.25
+MEMORY_SHARE = 20
+"""Adding memory up takes at most one part in so many of the time: it is done less often where it takes long."""
+MEMORY_GRACE_S = 0.05
+"""Memory goes on being used up meanwhile."""
 
 
 def main(text: str) -> NoReturn:
@@ -47,16 +53,21 @@ def main(text: str) -> NoReturn:
     shared = page.SharedPage()
     shared.cells[page.AWAKE] = 1
     wake_read, wake_write = os.pipe()
+    pump = log_pump.LogPump()
     runner_pid = os.fork()
     if runner_pid == 0:
         control.close()
         os.close(wake_read)
         if engine is not None:
             os.close(engine)
-        runner.start(connection, shared, wake_write, options)
+        if options.get("address_bytes"):
+            memory.bind(options["address_bytes"])
+        runner.start(connection, shared, wake_write, options, pump.channel)
     connection.close()
     os.close(wake_write)
-    watch = Supervisor(runner_pid=runner_pid, control=control, shared=shared, spool_base=options["spool"])
+    watch = Supervisor(
+        runner_pid=runner_pid, control=control, shared=shared, spool_base=options["spool"], pump=pump
+    )
     watch.serve(wake_read, engine, options["engine_pid"])
 
 
@@ -75,7 +86,13 @@ class Supervisor:
     """Watches one runner until the end of both."""
 
     def __init__(
-        self, *, runner_pid: int, control: socket.socket, shared: page.SharedPage, spool_base: str
+        self,
+        *,
+        runner_pid: int,
+        control: socket.socket,
+        shared: page.SharedPage,
+        spool_base: str,
+        pump: log_pump.LogPump,
     ) -> None:
         self._runner_pid = runner_pid
         self._control = control
@@ -86,7 +103,13 @@ class Supervisor:
         self._commands = b""
         self._idle_since = time.monotonic()
         self._oom_kills = _oom_kills()
+        self._memory_at_s = 0.0
+        """When memory is looked at next."""
+        self._found_bytes: Optional[tuple[int, int]] = None
+        """The limit that the attempt is over, and what it used."""
         self._poller = select.poll()
+        self._pump = pump
+        pump.attach(self._poller)
 
     def serve(self, wake: int, engine: Optional[int], engine_pid: int) -> NoReturn:
         """Watches until there is a reason to end."""
@@ -105,6 +128,7 @@ class Supervisor:
                 self._end("closed", grace_s=self._short_grace_s())
             if signals in ready:
                 self._on_signals(os.read(signals, 4096))
+            self._pump.handle(ready)
             if self._control.fileno() in ready:
                 self._on_command()
             timeout_s = self._tick()
@@ -130,8 +154,22 @@ class Supervisor:
         if left_s <= 0:
             self._end("timed_out", sequence=cells[page.SEQUENCE])
             return TICK_S
+        if cells[page.MEMORY_BYTES] and now >= self._memory_at_s:
+            self._look_at_memory(now)
         self._link_log()
         return min(TICK_S, left_s)
+
+    def _look_at_memory(self, now: float) -> None:
+        """Ends an attempt that uses more than it may."""
+        cells = self._cells
+        sequence = cells[page.SEQUENCE]  # first: nothing is ended if the next attempt begins meanwhile
+        limit, idle = cells[page.MEMORY_BYTES], cells[page.IDLE_BYTES]
+        used = memory.used_bytes(os.getpid(), limit + idle) - idle
+        self._memory_at_s = now + max(MEMORY_EVERY_S, (time.monotonic() - now) * MEMORY_SHARE)
+        if used > limit > 0:
+            self._found_bytes = (limit, used)
+            self._end("out_of_memory", sequence=sequence, grace_s=MEMORY_GRACE_S)
+            self._found_bytes = None
 
     def _link_log(self) -> None:
         """Makes the log readable under its name while the attempt still runs."""
@@ -206,6 +244,7 @@ class Supervisor:
         was_active, at = bool(cells[page.ACTIVE]), cells[page.SEQUENCE]
         started = time.monotonic()
         self._kill_tree(cells[page.GRACE_MS] / 1000 if grace_s is None else grace_s)
+        self._pump.finish()
         if was_active:
             self._link_last_log()
         self._tell(verdict, at, was_active, time.monotonic() - started)
@@ -217,6 +256,7 @@ class Supervisor:
             tree.send_signal(tree.descendants(os.getpid()), signal.SIGTERM)
         pause_s = 0.001
         while self._reap():
+            self._pump.work()  # what cleans up may have something to say
             if time.monotonic() >= give_up_at:
                 tree.send_signal(tree.descendants(os.getpid()), signal.SIGKILL)
             elif self._told_to_hurry(pause_s):
@@ -250,6 +290,8 @@ class Supervisor:
             "active": was_active,
             "took_s": took_s,
         }
+        if self._found_bytes is not None:
+            found["limit_bytes"], found["used_bytes"] = self._found_bytes
         if verdict == "crashed" and status is not None:
             if os.WIFSIGNALED(status):
                 found["signal"] = os.WTERMSIG(status)

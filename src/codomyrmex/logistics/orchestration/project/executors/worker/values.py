@@ -91,9 +91,12 @@ def from_tagged(tree: Any, *, classes: bool, open_file: Optional[Open] = None) -
     return tree
 
 
-def dumps(value: Any, *, root: str = "output", keep: Optional[Keep] = None) -> bytes:
-    """`to_tagged`, as UTF-8 JSON."""
-    return _encode(to_tagged(value, root=root, keep=keep)).encode()
+def dumps(
+    value: Any, *, root: str = "output", keep: Optional[Keep] = None, change: Optional[Open] = None
+) -> bytes:
+    """`to_tagged`, as UTF-8 JSON; `change` gives the tree to write instead."""
+    tree = to_tagged(value, root=root, keep=keep)
+    return _encode(tree if change is None else change(tree)).encode()
 
 
 def loads(data: bytes, *, classes: bool = True, open_file: Optional[Open] = None) -> Any:

@@ -1,0 +1,186 @@
+"""Resources and their holders as text: lists, bars, one resource in full.
+
+Pure but for the streams' width and colour: views come in, lines go out, `now` is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from codomyrmex.cli.figures import age_text, count_text, instant_text
+from codomyrmex.cli.terminal import Terminal
+from codomyrmex.cli.text_table import Cell, Column, Row, table_lines
+from codomyrmex.logistics.orchestration.project import amount_words
+from codomyrmex.logistics.orchestration.project.resource_request import CPU, DISK, GPU, MEMORY, NETWORK, UNIT
+from codomyrmex.logistics.orchestration.project.resource_views import HOST, HolderView, ResourceView
+
+_IDS = {"cpu": CPU, "memory": MEMORY, "disk": DISK, "network": NETWORK, "gpu": GPU}
+_SMALLEST = {"cpu": 1000, "memory": 1, "disk": 1, "network": 1}
+_STYLES = {"available": "green", "allocated": "", "exhausted": "yellow", "offline": "dim"}
+_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
+_BAR = 10
+_BAR_FROM_COLUMNS = 94
+_UNKNOWN = "-"
+
+
+def amount_text(kind: str, amount: int | None, parts: int = UNIT) -> str:
+    """`2 CPUs`, `512 MiB`, `0.5 GPU`, `3`; a dash for what cannot be told."""
+    if amount is None:
+        return _UNKNOWN
+    # What a state counts itself is in ten-thousandths of bytes and cores too, but never finer than those.
+    return amount_words.amount_text(_IDS.get(kind, kind), amount * _SMALLEST.get(kind, UNIT) // parts)
+
+
+def capacity_text(view: ResourceView) -> str:
+    """The amount; of a quota `60 per minute`."""
+    text = amount_text(view.type, view.capacity, view.parts)
+    return f"{text} per {_period(view.per_s)}" if view.per_s else text
+
+
+def list_lines(terminal: Terminal, views: Sequence[ResourceView]) -> list[str]:
+    """A table, one line for each resource."""
+    columns = [
+        Column("RESOURCE", shrink_to=12),
+        Column("TYPE"),
+        Column("CAPACITY", right=True),
+        Column("FREE", right=True),
+        Column("STATUS"),
+        Column("OF"),
+        Column("ABOUT", shrink_to=8),
+    ]
+    rows: list[Row] = [
+        [
+            view.name,
+            view.type,
+            capacity_text(view),
+            amount_text(view.type, view.available, view.parts),
+            Cell(view.status, _STYLES[view.status]),
+            Cell(_owner(view), "dim"),
+            Cell(view.description, "dim"),
+        ]
+        for view in views
+    ]
+    return table_lines(terminal, columns, rows)
+
+
+def usage_lines(terminal: Terminal, views: Sequence[ResourceView]) -> list[str]:
+    """A table of what is in use; with bars where the terminal is wide enough."""
+    wide = terminal.width is None or terminal.width >= _BAR_FROM_COLUMNS
+    columns = [
+        Column("RESOURCE", shrink_to=8),
+        Column("USED", right=True),
+        Column("HELD", right=True),
+        Column("FREE", right=True),
+        Column("CAPACITY", right=True),
+        Column("PEAK", right=True),
+        Column("HOLDERS", right=True),
+        Column("WAITING", right=True),
+    ]
+    return table_lines(terminal, columns, [_usage_row(terminal, view, bar=wide) for view in views])
+
+
+def holder_lines(terminal: Terminal, holders: Sequence[HolderView], now: datetime) -> list[str]:
+    """A table, one line for each holding."""
+    columns = [
+        Column("RESOURCE", shrink_to=8),
+        Column("AMOUNT", right=True),
+        Column("HOLDER", shrink_to=12),
+        Column("SINCE"),
+        Column("FOR", right=True),
+        Column("ENGINE"),
+        Column("EXPIRES"),
+        Column("OUT OF", shrink_to=6),
+        Column("PROJECT", shrink_to=8),
+    ]
+    rows: list[Row] = [
+        [
+            each.resource,
+            amount_text(each.type, each.amount, each.parts),
+            each.holder,
+            instant_text(each.since, now),
+            age_text((now - each.since).total_seconds()) if each.since is not None else "",
+            f"pid {each.pid}" if each.pid is not None else "",
+            instant_text(each.expires_at, now),
+            each.pool or "",
+            each.project or "",
+        ]
+        for each in holders
+    ]
+    return table_lines(terminal, columns, rows)
+
+
+def resource_lines(
+    terminal: Terminal, view: ResourceView, holders: Sequence[HolderView], now: datetime
+) -> list[str]:
+    """One resource for reading, and who holds some of it."""
+    whose = "of the machine" if view.scope == HOST else "of this project"
+    facts = [
+        ("id", view.id if view.id != view.name else ""),
+        ("status", view.status),
+        ("capacity", capacity_text(view) + _spacing(view)),
+        ("held", _held_text(view)),
+        ("free", _free_text(view, now)),
+        ("peak", amount_text(view.type, view.peak, view.parts)),
+        ("waiting", count_text(view.waiting, "engine") if view.waiting else ""),
+        ("about", view.description),
+    ]
+    lines = [f"{terminal.paint(view.name, 'bold')}  {view.type} {whose}"]
+    lines += [f"  {terminal.paint(name.ljust(9), 'dim')} {text}" for name, text in facts if text]
+    if holders:
+        lines += ["", *holder_lines(terminal, holders, now)]
+    return lines
+
+
+def _usage_row(terminal: Terminal, view: ResourceView, *, bar: bool) -> Row:
+    percent = view.percent
+    used = _UNKNOWN if percent is None else f"{percent:.0f}%"
+    if bar and percent is not None:
+        used = f"{_bar(percent, unicode=terminal.unicode)} {used:>4}"
+    style = "dim" if view.offline else "yellow" if percent is not None and percent >= 100 else ""
+    amounts = (view.allocated, view.available, view.at_once, view.peak)
+    return [
+        view.name,
+        Cell(used, style),
+        *(amount_text(view.type, amount, view.parts) for amount in amounts),
+        _UNKNOWN if view.holders is None else f"{view.holders:,}",
+        f"{view.waiting:,}",
+    ]
+
+
+def _bar(percent: float, *, unicode: bool) -> str:
+    # Something in use shows as something, and only what is full looks full.
+    filled = min(_BAR, max(round(percent / 100 * _BAR), 1 if percent > 0 else 0))
+    if filled == _BAR and percent < 100:
+        filled -= 1
+    full, empty = ("█", "░") if unicode else ("#", "-")
+    return full * filled + empty * (_BAR - filled)
+
+
+def _owner(view: ResourceView) -> str:
+    return "machine" if view.scope == HOST else "project"
+
+
+def _held_text(view: ResourceView) -> str:
+    if view.allocated is None:
+        return "not told: with scope = project each engine counts by itself"
+    text = amount_text(view.type, view.allocated, view.parts)
+    return f"{text} by {count_text(view.holders or 0, 'holder')}" if view.holders else text
+
+
+def _free_text(view: ResourceView, now: datetime) -> str:
+    if view.free_at is not None:
+        return f"nothing until {instant_text(view.free_at, now)}"
+    return amount_text(view.type, view.available, view.parts) if view.available is not None else ""
+
+
+def _spacing(view: ResourceView) -> str:
+    if view.per_s is None:
+        return ""
+    if view.burst is None:
+        return ", evenly spaced"
+    return f", up to {amount_text(view.type, view.burst, view.parts)} at once"
+
+
+def _period(seconds: float) -> str:
+    return _PERIODS.get(int(seconds) if seconds == int(seconds) else -1, f"{seconds:g} s")

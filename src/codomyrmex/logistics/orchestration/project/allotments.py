@@ -1,0 +1,123 @@
+"""An engine's share of the machine: taken from the host's ledger when work waits, given back for others.
+
+Layer: beside the drain, which calls it under its lock; above the ledger. As long as no other engine wants
+anything, a drain costs one look at a number here. An engine asks when what waits does not fit its share and
+the machine has more; it gives back what is free of its share as soon as another engine waits and the ledger's
+rule says so, and all of it when it has had nothing to do for a while.
+
+    nothing fits ──> ledger.grow ──> granted: admit, and ask again
+                                └──> refused: a wait is on record; asked again when the ledger has changed
+    others wait ──> ledger.surplus ──> ledger.give, and who waits is woken
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from codomyrmex.clock import Clock
+from codomyrmex.exceptions import StoreError
+from codomyrmex.logging_monitoring import get_logger
+from codomyrmex.logistics.orchestration.project.admission import Admission
+from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
+
+LOOK_EVERY_S = 0.002
+"""While it works an engine looks at most so often whether others want something."""
+LINGER_S = 1.0
+"""An engine with nothing to do keeps its share for so long: it may be asked again at once."""
+ASK_AGAIN_S = 0.25
+
+logger = get_logger(__name__)
+
+
+class Allotments:
+    """See the module; used by one thread at a time, except `due`."""
+
+    def __init__(self, ledger: HostLedger, *, clock: Clock, wake: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._wake = wake
+        """Called when the ledger could not be asked: somebody has to drain again a little later."""
+        self._looked_s = -1.0
+        self._crowded = True
+        """Whether another engine waited when the ledger was last read."""
+        self._refused = False
+        self._busy_s = 0.0
+
+    def review(self, admission: Admission, *, busy: bool) -> None:
+        """Gives back what others wait for, or everything after a time without work."""
+        now_s = self._clock.monotonic_s()
+        if busy or not admission.idle:
+            self._busy_s = now_s
+        share = admission.share
+        if not any(share.allotted.values()):
+            return
+        try:
+            if not busy and admission.idle and now_s - self._busy_s >= LINGER_S:
+                self._give(admission, share.free())
+                return
+            if now_s - self._looked_s < LOOK_EVERY_S and not self._crowded:
+                return
+            self._looked_s = now_s
+            if self._ledger.changed():
+                self._crowded, self._refused = True, False
+            if self._crowded:
+                surplus = self._ledger.surplus(share.free(), capacity=share.capacities)
+                self._crowded = bool(surplus) or self._ledger.others_wait
+                self._give(admission, surplus)
+        except StoreError as error:
+            self._failed(error)
+
+    def provide(self, admission: Admission) -> bool:
+        """Asks for what the next in line lacks; True when something was allotted."""
+        if self._refused and not self._ledger.changed():
+            return False
+        lacking = admission.lacking()
+        if lacking is None:
+            self._end_wait()
+            return False
+        head, want = lacking
+        try:
+            share = admission.share
+            granted = self._ledger.grow(head, want, capacity=share.capacities, idle=share.free())
+        except StoreError as error:
+            self._failed(error)
+            return False
+        self._refused = not granted
+        self._crowded = True
+        admission.share.grow(granted)
+        return bool(granted)
+
+    def due(self, admission: Admission, *, busy: bool) -> bool:
+        """Whether a drain is wanted although there is no news: this engine waits, or has a share and no work."""
+        if self._refused:
+            return True
+        held = any(admission.share.allotted.values())
+        return held and not busy
+
+    def refresh(self) -> None:
+        """Says that this engine still waits; ends what dead engines of this host left behind."""
+        try:
+            if self._refused:
+                self._ledger.renew_wait()
+            self._ledger.reap()
+        except StoreError as error:
+            self._failed(error)
+
+    def _end_wait(self) -> None:
+        if self._refused:
+            self._refused = False
+            try:
+                self._ledger.stop_waiting()
+            except StoreError as error:
+                self._failed(error)
+
+    def _give(self, admission: Admission, amounts: dict[str, int]) -> None:
+        if amounts:
+            self._ledger.give(amounts)
+            admission.share.shrink(amounts)
+
+    def _failed(self, error: StoreError) -> None:
+        """The ledger could not be asked just now: work goes on with what this engine has."""
+        logger.warning("the ledger of this host could not be used: %s", error)
+        self._refused = True
+        self._wake()
