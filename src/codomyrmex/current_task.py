@@ -46,7 +46,8 @@ class NoSecret(KeyError):
         super().__init__(
             f"no secret {name!r} was given to this task (given: {known})"
             if known
-            else f"no secret {name!r}: this version gives tasks none; let the action read os.environ[{name!r}]"
+            else f"no secret {name!r} was given to this task; its step gets what it names: "
+            f"with: {{key: ${{secrets.{name}}}}}, or env"
         )
 
     def __str__(self) -> str:

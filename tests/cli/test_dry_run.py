@@ -175,3 +175,22 @@ def test_a_mistake_in_a_piped_workflow_is_placed(cli, project: Path, monkeypatch
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"codomyrmex: 1\nname: x\nstepz: []\n")))
     ended = cli("run", "-")
     assert (ended.code, "<stdin>:3" in ended.err) == (2, True)
+
+
+def test_what_can_never_run_is_refused_before_anything_is_made(cli, project: Path) -> None:
+    (project / "big.yaml").write_text(
+        "codomyrmex: 1\nname: big\nsteps:\n"
+        "  - {name: a, run: [ls], resources: {cpu: 90000}}\n"
+        "  - {name: b, run: [ls], resources: {licence: 1, api_quota: 1}}\n"
+    )
+    for words in (["--dry-run"], []):
+        outcome = cli("run", "big.yaml", *words, "--json")
+        assert outcome.code == 7
+        error = outcome.document["error"]
+        assert error["code"] == "resource_refused"
+        assert [each["path"] for each in error["details"]] == [
+            "steps[0] 'a'.resources.cpu",
+            "steps[1] 'b'.resources.licence",
+        ]
+        assert "codomyrmex resources add licence --type custom --capacity 1" in error["message"]
+        assert not (project / ".codomyrmex").exists()

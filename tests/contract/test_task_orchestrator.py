@@ -101,7 +101,15 @@ def test_a_task_that_fails_is_a_result_and_not_an_exception(tasks: TaskOrchestra
     [
         ({"module": "json", "action": "dumpz", "parameters": {"obj": 1}}, "no function 'dumpz'"),
         ({"module": "json", "action": "dumps", "paramters": {}}, "did you mean 'parameters'"),
-        ({"module": "json", "action": "dumps", "resources": {"gpu": 1}}, "resource manager"),
+        (
+            {"module": "json", "action": "dumps", "parameters": {"obj": 1}, "resources": {"gpu": 4096}},
+            "asks for 4096 GPUs",
+        ),
+        (
+            {"module": "json", "action": "dumps", "parameters": {"obj": 1}, "resources": {"licence": 1}},
+            "there is no resource 'licence'",
+        ),
+        ({"module": "json", "action": "dumps", "resources": {"ram": 1}}, "did you mean 'memory'"),
         ({"module": "json", "action": "dumps", "parameters": {"obj": 1}, "resources": {"cpu": 999}}, "999"),
         ({"module": "json", "action": "dumps", "name": "not a name"}, "not a name"),
         ({"name": "a", "function": fail, "dependencies": ["nobody"]}, "no task 'nobody'"),

@@ -48,6 +48,8 @@ def drop(engine: OrchestrationEngine) -> None:
     host._closed = True
     assert host._lock is not None
     host._lock.release()
+    if host.ledger._lock is not None:
+        host.ledger._lock.release()
     host.database.close()
 
 

@@ -128,7 +128,7 @@ def test_a_sleep_goes_on_from_where_it_was(tmp_path: Path) -> None:
     assert run.success
     assert run.duration is not None
     assert 2999 < run.duration < 3100
-    assert 2999 < clock.skipped_s < 3100
+    assert 2990 < clock.skipped_s < 3100  # time passes by itself too
     assert events_of(run, "waiting") == ["waiting"]
 
 

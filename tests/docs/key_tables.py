@@ -80,8 +80,6 @@ OWN = {
     "env": "Variables of the environment; references are filled in.",
     "defaults": "What holds for every step that does not say otherwise.",
     "compensate": "What undoes the step when the run fails or is cancelled.",
-    "cpu": "CPUs, like `2` or `0.5`.",
-    "memory": "A size, like `256MiB` or `1.5GB`.",
 }
 """For keys whose rule has no description of its own."""
 

@@ -21,7 +21,9 @@ FOLLOWED = (
     "how-to/wait-for-people-and-events.md",
     "how-to/child-workflows.md",
     "how-to/fan-out.md",
+    "how-to/limit-resources.md",
     "how-to/undo-and-clean-up.md",
+    "how-to/use-secrets.md",
     "reference/python.md",
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -346,7 +346,7 @@ def test_a_secret_in_an_output_path_is_refused_because_it_would_be_shown(
     engine: OrchestrationEngine, project: Path, capsys: pytest.CaptureFixture[str], place: str, text: str
 ) -> None:
     (told,) = refused(engine, write(project, "leaky", text))
-    assert f"{place}: a secret must not stand here: this is stored and shown" in told
+    assert f"{place}: ${{secrets.TOKEN}} must not stand here: " in told
     assert "stored and shown" in said_by_validate(capsys, "leaky.yaml")
 
 

@@ -102,7 +102,7 @@ def test_an_action_sees_its_attempt_wherever_it_runs(seen: dict[str, Any], isola
     assert Path(found["artifact"]).read_text() == "<svg/>"
     assert seen["logs"][isolation].endswith("INFO attempt 2 looks\n")
     assert found["secret"] == (
-        "no secret 'TOKEN': this version gives tasks none; let the action read os.environ['TOKEN']"
+        "no secret 'TOKEN' was given to this task; its step gets what it names: with: {key: ${secrets.TOKEN}}, or env"
     )
 
 

@@ -125,7 +125,7 @@ def test_what_children_with_sessions_of_their_own_use_counts(executor: ProcessEx
 
 def test_memory_that_forks_share_counts_once(executor: ProcessExecutor, make: Make) -> None:
     limit = of_greedy(150 * MIB)
-    outcome = executor.run(make("hold_in_forks", limit, size=80 * MIB, count=6, seconds=0.4))
+    outcome = executor.run(make("hold_in_forks", limit, size=80 * MIB, count=6, seconds=0.15))
     assert value_of(outcome) == 6
 
 
@@ -133,8 +133,8 @@ def test_a_large_file_that_is_mapped_is_no_use_of_memory(
     executor: ProcessExecutor, make: Make, tmp_path: Path
 ) -> None:
     large = tmp_path / "large"
-    large.write_bytes(bytes(80 * MIB))
-    outcome = executor.run(make("read_mapped", of_greedy(40 * MIB), path=str(large), seconds=0.4))
+    large.write_bytes(bytes(48 * MIB))
+    outcome = executor.run(make("read_mapped", of_greedy(24 * MIB), path=str(large), seconds=0.15))
     assert value_of(outcome) == 0
 
 

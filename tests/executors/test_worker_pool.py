@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from codomyrmex.logistics.orchestration.project import values
-from codomyrmex.logistics.orchestration.project.executors import worker_pool
+from codomyrmex.logistics.orchestration.project.executors import worker_pool, worker_process
 from codomyrmex.logistics.orchestration.project.executors.attempt import (
     Attempt,
     MustWait,
@@ -95,7 +95,15 @@ def pid_of(executor: ProcessExecutor, make: Make, **fields: Any) -> int:
 
 
 def begin(executor: ProcessExecutor, attempt: Attempt) -> BegunAttempt:
-    return wait_until(lambda: executor.begin(attempt), what="a worker that is up")
+    found: list[BegunAttempt | None] = [None]
+
+    def began() -> bool:
+        found[0] = executor.begin(attempt)
+        return found[0] is not None
+
+    wait_until(began, what="a worker that is up")
+    assert found[0] is not None
+    return found[0]
 
 
 def test_after_a_crash_the_next_attempt_finds_a_worker_that_is_up(
@@ -139,14 +147,19 @@ def test_no_spare_is_started_while_another_worker_of_the_kind_is_idle(
 
 
 def test_an_attempt_that_comes_before_its_spare_takes_its_place(
-    executor: ProcessExecutor, make: Make, soon: Soon
+    executor: ProcessExecutor, make: Make, soon: Soon, tmp_path: Path
 ) -> None:
     soon.at_once = False
     pid_of(executor, make)
     executor.run(make("die", how="exit"))
     assert started(executor) == 1
-    pid_of(executor, make)
+    attempt, until = make("say_and_wait", text="", until=str(tmp_path / "until")), tmp_path / "until"
+    running = threading.Thread(target=lambda: executor.run(attempt))
+    running.start()
+    wait_until(lambda: executor._running and started(executor) == 2)
     soon.do()
+    until.touch()
+    running.join()
     assert (started(executor), idle(executor)) == (2, 1)
 
 
@@ -186,7 +199,7 @@ def test_a_close_waits_for_a_spare_that_is_being_started(
     soon.at_once = False
     pid_of(executor, make)
     executor.run(make("die", how="exit"))
-    start, starting, go_on = worker_pool.start_worker, threading.Event(), threading.Event()
+    start, starting, go_on = worker_process.start_worker, threading.Event(), threading.Event()
 
     def slowly(*given: Any, **named: Any) -> Any:
         starting.set()
@@ -196,12 +209,19 @@ def test_a_close_waits_for_a_spare_that_is_being_started(
     monkeypatch.setattr(worker_pool, "start_worker", slowly)
     # The thread that starts workers lives as long as they do.
     done = threading.Event()
-    spawner = threading.Thread(target=lambda: (soon.do(), done.wait(10)))
+
+    def serve() -> None:
+        soon.do()
+        done.wait(10)
+
+    spawner = threading.Thread(target=serve)
     spawner.start()
     starting.wait(10)
     closer = threading.Thread(target=executor.close)
     closer.start()
     wait_until(lambda: executor._pool.closed)
+    closer.join(0.05)
+    assert closer.is_alive()
     go_on.set()
     closer.join(10)
     assert descendants(os.getpid()) == []

@@ -205,7 +205,7 @@ def test_an_action_may_declare_what_its_steps_need(codomyrmex_engine: Orchestrat
     workflow = Workflow("declared")
     workflow.step(enormous)
 
-    with pytest.raises(codomyrmex.ResourceRefused, match="10000000 CPU"):
+    with pytest.raises(codomyrmex.ResourceRefused, match="asks for 10000 CPUs"):
         codomyrmex_engine.start_workflow(workflow)
 
 

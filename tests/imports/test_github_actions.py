@@ -13,6 +13,7 @@ from codomyrmex import OrchestrationEngine
 from codomyrmex.cli.door import run
 from codomyrmex.exceptions import ValidationError
 from codomyrmex.logistics.orchestration.project.states import TaskStatus
+from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
 from codomyrmex.logistics.orchestration.project.workflow_file import load_text
 from codomyrmex.logistics.orchestration.project.workflow_import.github_actions import read_github_actions
 from codomyrmex.logistics.orchestration.project.workflow_import.import_report import Imported
@@ -212,6 +213,39 @@ def test_values_never_become_code_and_shells_keep_their_manners(tmp_path: Path) 
     assert "single quotes" in told(made)
 
 
+def test_secrets_stay_secrets_whose_values_are_to_be_set_here() -> None:
+    made = imported("""
+        a:
+          env: {JOB: "${{ secrets.JOB }}"}
+          secrets: inherit
+          steps:
+            - run: curl -H "x ${{ secrets.API_KEY }}" "$URL" ${{ github.token }}
+              env: {URL: "${{ secrets['URL'] }}", TOKEN: "${{ github.token }}"}
+            - {run: b, if: "secrets.API_KEY != ''"}
+            - run: echo ${{ secrets.A || 'x' }}
+    """, "on: push\nenv: {ALL: \"${{ secrets.ALL }}\"}\n")  # fmt: skip
+    steps = steps_of(made)
+    step = steps["a.step1"]
+    assert step["env"] == {
+        "JOB": "${secrets.JOB}",
+        "URL": "${secrets.URL}",
+        "TOKEN": "${secrets.GITHUB_TOKEN}",
+        "SECRET_API_KEY": "${secrets.API_KEY}",
+        "SECRET_GITHUB_TOKEN": "${secrets.GITHUB_TOKEN}",
+    }
+    assert step["parameters"]["command"].splitlines()[1] == (
+        'curl -H "x ${SECRET_API_KEY}" "$URL" ${SECRET_GITHUB_TOKEN}'
+    )
+    assert made.tree["env"] == {"ALL": "${secrets.ALL}"}
+    assert "env.API_KEY" in steps["a.step2"]["run_if"]
+    for name in ("ALL", "JOB", "URL", "GITHUB_TOKEN", "API_KEY"):
+        assert f"the value of the secret {name}; set it here: codomyrmex secrets set {name}" in told(made)
+    assert "a condition reads no secret" in told(made)
+    assert "an expression over a secret" in told(made)
+    compiled = compile_workflow(load_text(write_yaml(made.tree)).document)
+    assert compiled.secrets_of(0) == {"ALL", "JOB", "URL", "GITHUB_TOKEN", "API_KEY"}
+
+
 def test_secrets_services_and_files_of_the_runner_are_told_of_with_their_lines() -> None:
     made = imported("""
         a:
@@ -219,7 +253,7 @@ def test_secrets_services_and_files_of_the_runner_are_told_of_with_their_lines()
           container: debian
           steps:
             - run: echo "x=$TOKEN" >> "$GITHUB_OUTPUT"
-              env: {TOKEN: "${{ secrets.TOKEN }}", A.B: x}
+              env: {TOKEN: "Bearer ${{ secrets.TOKEN }}", A.B: x}
     """, "on: push\npermissions: {}\nconcurrency: one\n")  # fmt: skip
     lines = told(made).splitlines()
     for expected in ("1: `on`", "2: `permissions`", "3: `concurrency`", "6: `services`", "7: `container`",

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from codomyrmex.logistics.orchestration.project.amounts import (
     read_duration_s,
     read_milli_cpu,
+    read_rate_bps,
     read_size_bytes,
+    read_units,
     write_cpu,
     write_size,
+    write_units,
 )
 
 
@@ -65,3 +68,28 @@ def test_a_share_of_cpus_is_written_exactly(milli: int) -> None:
 def test_what_is_no_share_of_a_cpu(cpus: float) -> None:
     with pytest.raises(ValueError, match="thousandths"):
         read_milli_cpu(cpus)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0B"), (1500, "1500B"), (1024, "1KiB"), (256 * 2**20, "256MiB"), (10**7, "10MB"), (10**10, "10GB")],
+)
+def test_a_size_is_written_in_the_unit_that_makes_it_short(size: int, text: str) -> None:
+    assert write_size(size) == text
+
+
+def test_a_rate_is_a_size_per_second() -> None:
+    assert read_rate_bps("10MB/s") == read_rate_bps("10MB") == read_rate_bps(10**7) == 10**7
+    with pytest.raises(ValueError, match="not a size"):
+        read_rate_bps("10MB/min")
+
+
+@given(st.integers(0, 10**15))
+def test_a_number_of_anything_is_written_exactly(units: int) -> None:
+    assert read_units(write_units(units)) == units
+
+
+@pytest.mark.parametrize("number", [-1, 0.00005, 0.33333, float("inf"), float("nan"), 1e-300, 10**15 + 0.125])
+def test_what_is_finer_than_anything_is_counted(number: float) -> None:
+    with pytest.raises(ValueError, match="ten-thousandths"):
+        read_units(number)

@@ -47,6 +47,8 @@ MORE: tuple[Section, ...] = (
             Entry("runs", "Runs: all of them, and every verb of one"),
             Entry("tasks", "The tasks of a run"),
             Entry("approvals", "What waits for an answer, and the answering"),
+            Entry("resources", "What there is only so much of: CPUs, memory, GPUs, locks, quotas"),
+            Entry("secrets", "Passwords and tokens that steps are given by name"),
             Entry("workflows", "The workflow files of this project: list, check, draw"),
             Entry("actions", "What a step can call"),
         ),
@@ -81,6 +83,35 @@ GROUPS: dict[str, tuple[Entry, ...]] = {
     "approvals": (
         Entry("list", "List what waits for an answer, oldest first", "approvals:list_approvals"),
         Entry("answer", "Answer an approval: approve it, or reject it", "approvals:answer"),
+    ),
+    "resources": (
+        Entry("list", "List what this machine has and what this project limits", "resources:list_resources"),
+        Entry(
+            "show", "Show one resource: how much there is, how much is in use, who has it", "resources:show"
+        ),
+        Entry("usage", "Show how much is in use", "resources:usage"),
+        Entry("holders", "Show who holds what, and since when", "resources:holders"),
+        Entry("add", "Add a lock, a semaphore or a quota to this project", "resource_changes:add"),
+        Entry("remove", "Remove a resource of this project", "resource_changes:remove"),
+        Entry(
+            "offline",
+            "Take a resource out of service: nobody gets any more of it",
+            "resource_changes:offline",
+        ),
+        Entry("online", "Put a resource back into service", "resource_changes:online"),
+    ),
+    "secrets": (
+        Entry(
+            "set",
+            "Keep the value of a secret, asked for unseen, or read from a pipe or a file",
+            "secrets:set_secret",
+        ),
+        Entry("list", "List the secrets that steps can use here; never their values", "secrets:list_secrets"),
+        Entry(
+            "remove",
+            "Remove a secret of this project, or your own where the project has none of this name",
+            "secrets:remove_secret",
+        ),
     ),
     "workflows": (
         Entry("list", "List the workflow files of this project", "workflows:list_workflows"),

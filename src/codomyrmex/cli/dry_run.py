@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +50,10 @@ def dry_run(
     part: Part,
     force: bool,
 ) -> DryRun:
-    """Judges every step; raises `ValidationError` with every fault, as the run itself would."""
+    """Judges every step; raises `ValidationError` or `ResourceRefused` with every fault, as the run itself would."""
     prepared = _prepared(workspace, settings, definition, given)
     with _store(workspace) as database:
+        _refuse_impossible(workspace, settings, prepared, database)
         return _judged(workspace, settings, definition, prepared, database, (part, force))
 
 
@@ -61,11 +62,12 @@ def checked(
 ) -> str | None:
     """The same faults, before anything is opened for writing; returns one line on what `part` leaves out."""
     prepared = _prepared(workspace, settings, definition, given)
-    if not part:
-        return None
-    from codomyrmex.logistics.orchestration.project.run_reuse import plan_part
-
     with _store(workspace) as database:
+        _refuse_impossible(workspace, settings, prepared, database)
+        if not part:
+            return None
+        from codomyrmex.logistics.orchestration.project.run_reuse import plan_part
+
         return plan_part(database, prepared.document, prepared.workflow, part).note()
 
 
@@ -74,6 +76,36 @@ def _prepared(
 ) -> Prepared:
     catalogue = catalogue_of(workspace, settings, definition.file)
     return prepare(definition, given, root=workspace.root, caller_dir=Path.cwd(), catalogue=catalogue)
+
+
+def _refuse_impossible(
+    workspace: Workspace, settings: Settings, prepared: Prepared, database: Database | None
+) -> None:
+    """What the machine and the state will never have; a state that is still to be made knows its own quota."""
+    from codomyrmex.logistics.orchestration.project.impossible_requests import (
+        Supply,
+        asks_for_gpus,
+        asks_for_named,
+    )
+    from codomyrmex.logistics.orchestration.project.machine_detection import (
+        detect_gpus,
+        detect_machine,
+        overrides_of,
+    )
+    from codomyrmex.logistics.orchestration.project.resource_store import limits
+    from codomyrmex.logistics.orchestration.project.workflow_preparation import refuse_impossible
+    from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
+
+    workflows = [prepared.workflow]
+    overrides = overrides_of(settings)
+    machine = detect_machine(workspace.root, overrides=overrides)
+    if asks_for_gpus(workflows):
+        machine = replace(machine, gpus=detect_gpus(overrides=overrides))
+    named = {}
+    if asks_for_named(workflows):
+        with closing(SQLiteDatabase.open(":memory:")) if database is None else nullcontext(database) as known:
+            named = limits(known)
+    refuse_impossible(prepared, {}, Supply(capacities=machine.capacities(), named=named))
 
 
 @contextmanager

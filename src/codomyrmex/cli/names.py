@@ -1,4 +1,4 @@
-"""What a shell offers for a word that names a run, a task, a signal or a workflow; nothing on any trouble."""
+"""What a shell offers for a word that names a run, a task, a signal, a workflow or a resource; else nothing."""
 
 from __future__ import annotations
 
@@ -104,6 +104,19 @@ def complete_signals(
     except (CodomyrmexError, OSError):
         return []
     return _offered(dict.fromkeys(sorted(names or ()), ""), incomplete)
+
+
+def complete_resources(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """What the machine has and what this project limits."""
+    from codomyrmex.cli.resource_access import open_resources
+
+    try:
+        found = open_resources(invocation_of(context)).all()
+    except (CodomyrmexError, OSError):
+        return []
+    return _offered({each.name: each.type for each in found}, incomplete)
 
 
 def _inbox(context: click.Context) -> list[tuple[str, Approval]]:

@@ -5,24 +5,29 @@ Reading opens no engine and makes no file: where there is no state, or no ledger
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codomyrmex.cli.invocation import Invocation
 from codomyrmex.clock import SystemClock
+from codomyrmex.exceptions import StoreError
 from codomyrmex.logistics.orchestration.project.resource_reader import (
     MachineUse,
     find_resource,
     read_holders,
     read_machine,
     read_resources,
+    read_use,
 )
 from codomyrmex.logistics.orchestration.project.resource_views import HOST, HolderView, ResourceView
 from codomyrmex.workspace import Workspace
 
 if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
     from codomyrmex.logistics.orchestration.project.machine import Machine
     from codomyrmex.logistics.storage.database import Database, Transaction
 
@@ -33,7 +38,9 @@ class ResourceReads:
     def __init__(self, workspace: Workspace, machine: Machine, *, shared: bool) -> None:
         self.workspace = workspace
         self.shared = shared
-        """Whether the engines of all projects share the machine; else each engine counts by itself."""
+        """Whether the engines of all projects share the machine."""
+        self.trouble: str | None = None
+        """Why it cannot be told what is held of the machine."""
         self._machine = machine
 
     def all(self) -> list[ResourceView]:
@@ -56,11 +63,25 @@ class ResourceReads:
             with _open_state(self.workspace) as database:
                 if database is not None:
                     id = resource.id if resource is not None else None
-                    found += read_holders(database, now_us=_now_us(), resource_id=id)
+                    found += read_holders(database, self.workspace.state, now_us=_now_us(), resource_id=id)
         return found
 
     def _use(self) -> MachineUse | None:
-        return MachineUse() if self.shared else None
+        if not self.shared:
+            self.trouble = "each engine counts the machine by itself here (resources.scope = project)"
+            return None
+        from codomyrmex.logistics.orchestration.project.engine_store import EngineLock
+        from codomyrmex.logistics.orchestration.project.ledger_file import ledger_place
+
+        place = ledger_place(_ledger_directory())
+        if not place.path.exists():
+            return MachineUse()
+        try:
+            with closing(_ledger()) as ledger:
+                return read_use(ledger, lambda holder: EngineLock.is_free(place.lock_path(holder)))
+        except StoreError as error:
+            self.trouble = str(error)
+            return None
 
 
 def open_resources(invocation: Invocation) -> ResourceReads:
@@ -77,6 +98,12 @@ def open_resources(invocation: Invocation) -> ResourceReads:
     machine = detect_machine(workspace.root, overrides=overrides)
     machine = replace(machine, gpus=detect_gpus(overrides=overrides))
     return ResourceReads(workspace, machine, shared=settings.resources_scope == "host")
+
+
+def set_machine_offline(resource_id: str, *, offline: bool) -> None:
+    """Takes a resource of the machine out of service for all projects on it, or back."""
+    with closing(_ledger()) as ledger:
+        ledger.set_offline(resource_id, offline)
 
 
 @contextmanager
@@ -102,6 +129,19 @@ def _open_state(workspace: Workspace) -> Iterator[Database | None]:
 
     with closing(SQLiteDatabase.open_existing(workspace.database)) as database:
         yield database
+
+
+def _ledger_directory() -> Path:
+    from codomyrmex.logistics.orchestration.project.ledger_file import ledger_directory
+
+    return ledger_directory(os.environ)
+
+
+def _ledger() -> HostLedger:
+    """The ledger of this host for one who holds nothing in it."""
+    from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
+
+    return HostLedger.open(_ledger_directory(), clock=SystemClock(), token="")
 
 
 def _now_us() -> int:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from textwrap import wrap
 
-from codomyrmex.cli.figures import age_text, count_text, instant_text
-from codomyrmex.cli.terminal import Terminal
+from codomyrmex.cli.figures import count_text, instant_text
+from codomyrmex.cli.terminal import Terminal, one_line
 from codomyrmex.cli.text_table import Cell, Column, Row, table_lines
 from codomyrmex.logistics.orchestration.project import amount_words
 from codomyrmex.logistics.orchestration.project.resource_request import CPU, DISK, GPU, MEMORY, NETWORK, UNIT
@@ -22,6 +23,7 @@ _PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 _BAR = 10
 _BAR_FROM_COLUMNS = 94
 _UNKNOWN = "-"
+_UNLIMITED = 1_000_000
 
 
 def amount_text(kind: str, amount: int | None, parts: int = UNIT) -> str:
@@ -66,9 +68,10 @@ def list_lines(terminal: Terminal, views: Sequence[ResourceView]) -> list[str]:
 
 def usage_lines(terminal: Terminal, views: Sequence[ResourceView]) -> list[str]:
     """A table of what is in use; with bars where the terminal is wide enough."""
-    wide = terminal.width is None or terminal.width >= _BAR_FROM_COLUMNS
+    wide = terminal.width is not None and terminal.width >= _BAR_FROM_COLUMNS
     columns = [
         Column("RESOURCE", shrink_to=8),
+        Column(""),
         Column("USED", right=True),
         Column("HELD", right=True),
         Column("FREE", right=True),
@@ -83,15 +86,13 @@ def usage_lines(terminal: Terminal, views: Sequence[ResourceView]) -> list[str]:
 def holder_lines(terminal: Terminal, holders: Sequence[HolderView], now: datetime) -> list[str]:
     """A table, one line for each holding."""
     columns = [
-        Column("RESOURCE", shrink_to=8),
+        Column("RESOURCE", shrink_to=6),
         Column("AMOUNT", right=True),
-        Column("HOLDER", shrink_to=12),
+        Column("HOLDER", shrink_to=10),
         Column("SINCE"),
-        Column("FOR", right=True),
-        Column("ENGINE"),
         Column("EXPIRES"),
-        Column("OUT OF", shrink_to=6),
-        Column("PROJECT", shrink_to=8),
+        Column("PID"),
+        Column("OF", shrink_to=8),
     ]
     rows: list[Row] = [
         [
@@ -99,11 +100,9 @@ def holder_lines(terminal: Terminal, holders: Sequence[HolderView], now: datetim
             amount_text(each.type, each.amount, each.parts),
             each.holder,
             instant_text(each.since, now),
-            age_text((now - each.since).total_seconds()) if each.since is not None else "",
-            f"pid {each.pid}" if each.pid is not None else "",
             instant_text(each.expires_at, now),
-            each.pool or "",
-            each.project or "",
+            _pid_cell(each),
+            Cell(each.pool or each.project or "", "dim"),
         ]
         for each in holders
     ]
@@ -123,10 +122,15 @@ def resource_lines(
         ("free", _free_text(view, now)),
         ("peak", amount_text(view.type, view.peak, view.parts)),
         ("waiting", count_text(view.waiting, "engine") if view.waiting else ""),
-        ("about", view.description),
+        ("about", one_line(view.description)),
     ]
     lines = [f"{terminal.paint(view.name, 'bold')}  {view.type} {whose}"]
-    lines += [f"  {terminal.paint(name.ljust(9), 'dim')} {text}" for name, text in facts if text]
+    for name, text in facts:
+        parts = wrap(text, (terminal.width or _UNLIMITED) - 12)
+        lines += [
+            f"  {terminal.paint(('' if number else name).ljust(9), 'dim')} {part}"
+            for number, part in enumerate(parts)
+        ]
     if holders:
         lines += ["", *holder_lines(terminal, holders, now)]
     return lines
@@ -134,18 +138,22 @@ def resource_lines(
 
 def _usage_row(terminal: Terminal, view: ResourceView, *, bar: bool) -> Row:
     percent = view.percent
-    used = _UNKNOWN if percent is None else f"{percent:.0f}%"
-    if bar and percent is not None:
-        used = f"{_bar(percent, unicode=terminal.unicode)} {used:>4}"
     style = "dim" if view.offline else "yellow" if percent is not None and percent >= 100 else ""
     amounts = (view.allocated, view.available, view.at_once, view.peak)
     return [
         view.name,
-        Cell(used, style),
+        Cell(_bar(percent, unicode=terminal.unicode) if bar and percent is not None else "", style),
+        Cell(_UNKNOWN if percent is None else f"{percent:.0f}%", style),
         *(amount_text(view.type, amount, view.parts) for amount in amounts),
         _UNKNOWN if view.holders is None else f"{view.holders:,}",
         f"{view.waiting:,}",
     ]
+
+
+def _pid_cell(holder: HolderView) -> Cell:
+    if holder.pid is None:
+        return Cell("")
+    return Cell(f"{holder.pid} gone", "yellow") if holder.gone else Cell(str(holder.pid))
 
 
 def _bar(percent: float, *, unicode: bool) -> str:
@@ -163,7 +171,7 @@ def _owner(view: ResourceView) -> str:
 
 def _held_text(view: ResourceView) -> str:
     if view.allocated is None:
-        return "not told: with scope = project each engine counts by itself"
+        return _UNKNOWN
     text = amount_text(view.type, view.allocated, view.parts)
     return f"{text} by {count_text(view.holders or 0, 'holder')}" if view.holders else text
 

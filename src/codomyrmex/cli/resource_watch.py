@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -38,14 +40,16 @@ class _Screen:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
+        self._moves = terminal.is_tty and os.environ.get("TERM", "dumb") != "dumb"
         self._shown: list[str] = []
 
     def show(self, lines: list[str]) -> None:
         """Shows the lines; nothing where they are the same as before."""
         if lines == self._shown:
             return
-        if self._terminal.moves_cursor:
-            lines = self._terminal.fitting(lines)
+        if self._moves:
+            # More than the screen has could not be replaced: what has scrolled away stays.
+            lines = lines[: max(2, shutil.get_terminal_size().lines - 1)]
             if self._shown:
                 self._terminal.stream.write(f"\x1b[{len(self._shown)}F\x1b[J")
         elif self._shown:

@@ -31,6 +31,7 @@ def list_resources(invocation: Invocation, kind: str | None) -> None:
     output.answer(_listed(found), list_lines(output.out, found) if found else [])
     if not found:
         output.note(f"no resource of type {kind} here")
+    _tell_trouble(invocation, reads)
 
 
 @click.command(cls=Command)
@@ -44,6 +45,7 @@ def show(invocation: Invocation, name: str) -> None:
     holders = reads.holders(found)
     data = found.to_dict() | {"held_by": [each.to_dict() for each in holders]}
     output.answer(data, resource_lines(output.out, found, holders, datetime.now(UTC)))
+    _tell_trouble(invocation, reads)
 
 
 @click.command(cls=Command)
@@ -53,8 +55,9 @@ def show(invocation: Invocation, name: str) -> None:
 def usage(invocation: Invocation, name: str | None, watching: bool) -> None:
     """Show how much is in use.
 
-    PEAK is the most that was ever held at once, WAITING the engines with work that waits for it. Of a quota
-    CAPACITY is what may pass at once. With --watch and --json each second is one JSON document on a line.
+    PEAK is the most that was ever held at once, WAITING the engines that wait for what others hold (which
+    tasks wait, and why, says `explain`). Of a quota CAPACITY is what may pass at once. With --watch and --json
+    each second is one JSON document on a line.
     """
     reads = open_resources(invocation)
     if watching:
@@ -65,8 +68,7 @@ def usage(invocation: Invocation, name: str | None, watching: bool) -> None:
     output = invocation.output
     found = _chosen(reads, name)
     output.answer(_listed(found), usage_lines(output.out, found))
-    if not reads.shared:
-        output.note("what the machine has each engine counts by itself here (resources.scope = project)")
+    _tell_trouble(invocation, reads)
 
 
 @click.command(cls=Command)
@@ -86,6 +88,12 @@ def holders(invocation: Invocation, name: str | None) -> None:
     output.answer(data, holder_lines(output.out, found, datetime.now(UTC)) if found else [])
     if not found:
         output.note(f"nobody holds {'anything' if resource is None else f'any of {resource.name}'}")
+    _tell_trouble(invocation, reads)
+
+
+def _tell_trouble(invocation: Invocation, reads: ResourceReads) -> None:
+    if reads.trouble is not None:
+        invocation.output.note(f"what is held of the machine cannot be told: {reads.trouble}")
 
 
 def _chosen(reads: ResourceReads, name: str | None) -> list[ResourceView]:

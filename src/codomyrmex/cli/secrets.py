@@ -102,7 +102,7 @@ def _store(invocation: Invocation) -> SecretStore:
 
 def _asked(name: str, *, piped: bool) -> str:
     if piped or not sys.stdin.isatty():
-        return _read(click.get_binary_stream("stdin"))
+        return _read(sys.stdin.buffer)
     prompted: str = click.prompt(
         f"Value of {name}", hide_input=True, confirmation_prompt="Once more", err=True
     )
@@ -114,7 +114,7 @@ def _read(source: IO[bytes]) -> str:
 
     data = source.read(MAX_BYTES + 3)
     try:
-        text = data.decode()
+        text = data.decode(errors="strict" if len(data) <= MAX_BYTES + 2 else "replace")  # its end is cut off
     except UnicodeDecodeError:
         fault = Fault(message="the value is no text in UTF-8", path="value", advice="keep it as base64")
         raise ValidationError([fault], subject="the secret") from None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from codomyrmex.exceptions import ActionNotFound, ValidationError
+from codomyrmex.exceptions import ActionNotFound, Fault, ValidationError
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.step_resources import read_resources
 from codomyrmex.logistics.orchestration.project.workflow_amount_check import resource_faults
@@ -110,9 +110,12 @@ def _defaults(
     return found
 
 
-def _held(action: str, resources: Mapping[str, Any]) -> dict[str, int]:
+def _held(action: str, resources: Any) -> dict[str, int]:
     """What `@action(resources=...)` declares, as a document holds it; raises `ValidationError`."""
-    wrong = [fault for _, fault in resource_faults(("resources",), resources, {"resources": resources})]
+    if isinstance(resources, Mapping):
+        wrong = [fault for _, fault in resource_faults(("resources",), resources, {"resources": resources})]
+    else:
+        wrong = [Fault(message="resources are a mapping like {'cpu': 2}", path="resources")]
     if wrong:
         raise ValidationError(wrong, subject=f"@action of {action}")
     return read_resources(resources)

@@ -178,10 +178,10 @@ class Failure:
         said += [f"{root.text()}." for root in self.roots]
         if self.roots and self.roots[0].failed.log_path:
             said.append(f"The log of {self.roots[0].task}: {self.roots[0].failed.log_path}")
-        if self.more_roots:
-            said.append(
-                f"{self.more_roots:,} more {'task' if self.more_roots == 1 else 'tasks'} failed by themselves."
-            )
+        if self.more_roots == 1:
+            said.append("1 more task failed by itself.")
+        elif self.more_roots:
+            said.append(f"{self.more_roots:,} more tasks failed by themselves.")
         said += self._because_of_it()
         if self.handlers:
             done = [f"{each.task} ({each.status})" for each in self.handlers[:NAMED_HANDLERS]]

@@ -95,7 +95,7 @@ class HostLedger:
         returns. A byte is sent to the socket `nudge` when something changes that this holder waits for, or should
         look at.
         """
-        place = ledger_place(directory) if directory is not None else None
+        place = ledger_place(Path(os.path.abspath(directory))) if directory is not None else None
         return cls(place, clock, token=token, state=state, nudge=nudge, on_dead=on_dead)
 
     # -- allotments ------------------------------------------------------------------------------
@@ -119,7 +119,9 @@ class HostLedger:
         """Takes what one task lacks (`head`), and of `want` (all its tasks, `head` included) what nobody else needs.
 
         Returns what was allotted. {} means that the head did not fit: this holder waits from now on, unless `capacity`
-        could never hold it. `idle` is the free part of its allotments, of no use until the head is there.
+        could never hold it. `idle` is the free part of its allotments, of no use until the head is there; without it,
+        two that each hold a part of what both need may wait for each other. Of `gpu` the head is all that the task
+        needs, and devices in `idle` count towards it.
         """
         idle = idle or {}
         with self._changing() as change:
@@ -148,11 +150,15 @@ class HostLedger:
         return host.surplus(self._number, free) if self.others_wait else {}
 
     def give(self, amounts: Amounts) -> list[Path]:
-        """Gives back, all or nothing, and wakes who waits; returns their sockets. ValueError if I have less."""
+        """Gives back, all or nothing, and wakes who waits; returns their sockets. ValueError if I have less.
+
+        If I wait myself, I do so at the end of the line from now on.
+        """
         if not any(amounts.values()):
             return []
         with self._changing() as change:
             ledger_rows.give(change.tx, self._number, amounts)
+            change.tx.execute(ledger_rows.TO_THE_END, (self._number,))
             change.wake(ledger_rows.WAITING_SOCKETS)
         return change.sockets
 
@@ -186,8 +192,8 @@ class HostLedger:
             if had:
                 return had
             found = fitted(host.free(), amounts)
-            if found is None:
-                return None
+            if not found:
+                return found
             row = (id, self._number, requester, self._clock.now_us(), expires_us)
             change.tx.execute(ledger_rows.HOLD, row)
             change.tx.execute_many(ledger_rows.HOLD_AMOUNT, [(id, *each) for each in found.items()])
@@ -316,6 +322,8 @@ class HostLedger:
         database = self._use()
         if not self._number:
             with self._opening:
+                if self._closed:
+                    raise EngineClosed("the ledger of this host has been closed", hint="open it again")
                 if not self._number:
                     self._number = self._enter(database)
         return database

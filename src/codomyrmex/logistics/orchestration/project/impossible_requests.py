@@ -65,7 +65,9 @@ def _unmet(request: Request, supply: Supply) -> list[tuple[str, Fault]]:
     found: list[tuple[str, Fault]] = []
     had = supply.capacities
     if request.cpu_given and request.cpu_milli > had.get(CPU, 0):
-        found.append(("cpu", _too_much(f"{write_cpu(request.cpu_milli)} CPUs", write_cpu(had.get(CPU, 0)))))
+        asked_cpus = write_cpu(request.cpu_milli)
+        what = f"{asked_cpus} CPU{'' if asked_cpus == 1 else 's'}"
+        found.append(("cpu", _too_much(what, write_cpu(had.get(CPU, 0)))))
     for word, id, asked in (
         ("memory", MEMORY, request.memory_bytes),
         ("disk", DISK, request.disk_bytes),
@@ -77,8 +79,8 @@ def _unmet(request: Request, supply: Supply) -> list[tuple[str, Fault]]:
             found.append((word, _too_much(what, f"{size_text(had.get(id, 0))}{per}")))
     devices = sum(id.startswith(f"{GPU}-") for id in had)
     if request.gpu > devices * UNIT:
-        fraction = request.gpu < UNIT
-        what = f"{write_units(request.gpu)} of a GPU" if fraction else f"{request.gpu // UNIT} GPUs"
+        count = write_units(request.gpu)
+        what = f"{count} of a GPU" if count < 1 else f"{count} GPU{'' if count == 1 else 's'}"
         found.append(("gpu", _too_much(what, devices)))
     found += [
         (name, fault) for name, asked in request.named if (fault := _of_named(name, asked, supply.named))
@@ -87,7 +89,7 @@ def _unmet(request: Request, supply: Supply) -> list[tuple[str, Fault]]:
 
 
 def _too_much(what: str, had: float | str) -> Fault:
-    return Fault(message=f"asks for {what}, and the machine has {had}", code="impossible")
+    return Fault(message=f"asks for {what}, and the machine has {had or 'none'}", code="impossible")
 
 
 def _of_named(name: str, asked: int, named: Mapping[str, NamedLimit]) -> Fault | None:

@@ -32,7 +32,7 @@ SELECT 'kept', 0, resource, amount, 0, 0, 0 FROM hold_amount JOIN hold ON hold.i
 UNION ALL
 SELECT 'offline', 0, id, 0, 0, 0, 0 FROM resource WHERE offline
 UNION ALL
-SELECT part, holder, resource, amount, number, since, renewed FROM wait JOIN wait_amount ON wait = number
+SELECT part, holder, resource, amount, place, since, renewed FROM wait JOIN wait_amount USING (holder)
 """
 TAKE = """
 INSERT INTO allotment (holder, resource, amount, since) VALUES (?, ?, ?, ?)
@@ -49,17 +49,20 @@ SELECT holder, pid, state, resource, amount, allotment.since FROM allotment JOIN
 ORDER BY holder, resource
 """
 
-BEGIN_WAIT = "INSERT INTO wait (holder, since, renewed) VALUES (?, ?, ?) RETURNING number"
+BEGIN_WAIT = """
+INSERT INTO wait (holder, place, since, renewed) SELECT ?, coalesce(max(place), 0) + 1, ?, ? FROM wait
+"""
+TO_THE_END = "UPDATE wait SET place = (SELECT max(place) FROM wait) + 1 WHERE holder = ?"
 RENEW_WAIT = "UPDATE wait SET renewed = ? WHERE holder = ?"
-CLEAR_WAIT = "DELETE FROM wait_amount WHERE wait = ?"
-ADD_TO_WAIT = "INSERT INTO wait_amount (wait, part, resource, amount) VALUES (?, ?, ?, ?)"
+CLEAR_WAIT = "DELETE FROM wait_amount WHERE holder = ?"
+ADD_TO_WAIT = "INSERT INTO wait_amount (holder, part, resource, amount) VALUES (?, ?, ?, ?)"
 END_WAIT = "DELETE FROM wait WHERE holder = ?"
 WAITS = """
 SELECT wait.holder, pid, state, wait.since, renewed, resource, amount
-FROM wait JOIN holder ON holder.number = wait.holder JOIN wait_amount ON wait = wait.number AND part = 'head'
-ORDER BY wait.number, resource
+FROM wait JOIN holder ON number = wait.holder JOIN wait_amount USING (holder)
+WHERE part = 'head' ORDER BY place, resource
 """
-WAITING_SOCKETS = "SELECT nudge FROM wait JOIN holder ON holder.number = wait.holder WHERE wait.holder <> ?"
+WAITING_SOCKETS = "SELECT nudge FROM wait JOIN holder ON number = holder WHERE holder <> ?"
 ALL_SOCKETS = "SELECT nudge FROM holder WHERE number <> ?"
 
 HOLD = "INSERT INTO hold (id, holder, requester, since, expires) VALUES (?, ?, ?, ?, ?)"
@@ -132,7 +135,7 @@ def sight(rows: Iterable[Row], capacity: Amounts, *, me: int, now_us: int) -> Ho
     kept: dict[str, int] = {}
     offline = set()
     waits: dict[int, _Parts] = {}
-    for what, holder, resource, amount, number, since_us, renewed_us in rows:
+    for what, holder, resource, amount, place, since_us, renewed_us in rows:
         if what == "held":
             held.setdefault(holder, {})[resource] = amount
         elif what == "kept":
@@ -140,20 +143,20 @@ def sight(rows: Iterable[Row], capacity: Amounts, *, me: int, now_us: int) -> Ho
         elif what == "offline":
             offline.add(resource)
         else:
-            parts = waits.get(number)
+            parts = waits.get(place)
             if parts is None:
-                parts = waits[number] = _Parts(holder=holder, since_us=since_us, renewed_us=renewed_us)
+                parts = waits[place] = _Parts(holder=holder, since_us=since_us, renewed_us=renewed_us)
             getattr(parts, what)[resource] = amount
     living = [
         Wait(
             holder=parts.holder,
-            sequence=number,
+            sequence=place,
             head=parts.head,
             want=parts.want,
             idle=parts.idle,
             patient=now_us - parts.since_us < PATIENT_US,
         )
-        for number, parts in sorted(waits.items())
+        for place, parts in sorted(waits.items())
         if parts.holder == me or now_us - parts.renewed_us < WAIT_LIVES_US
     ]
     return Host(capacity=capacity, held=held, kept=kept, waits=living, offline=frozenset(offline))
@@ -197,15 +200,18 @@ def wait(
     """Puts a wait on record, or renews it; True when others have not seen it like this."""
     if mine is not None:
         tx.execute(RENEW_WAIT, (now_us, holder))
-        number = mine.sequence
-        if all(dict(getattr(mine, part)) == dict(amounts) for part, amounts in parts.items()):
+        if all(getattr(mine, part) == _positive(amounts) for part, amounts in parts.items()):
             return False
-        tx.execute(CLEAR_WAIT, (number,))
+        tx.execute(CLEAR_WAIT, (holder,))
     else:
-        number = int(tx.execute(BEGIN_WAIT, (holder, now_us, now_us))[0][0])
-    rows = [(number, part, id, n) for part, amounts in parts.items() for id, n in amounts.items()]
+        tx.execute(BEGIN_WAIT, (holder, now_us, now_us))
+    rows = [(holder, part, id, n) for part, amounts in parts.items() for id, n in _positive(amounts).items()]
     tx.execute_many(ADD_TO_WAIT, rows)
     return True
+
+
+def _positive(amounts: Amounts) -> dict[str, int]:
+    return {id: amount for id, amount in amounts.items() if amount > 0}
 
 
 def allotments(database: Database) -> list[AllotmentRow]:

@@ -7,9 +7,9 @@ divided by their number. Nothing is ever taken from who uses it; the rule only s
     first come  legitimate waits are served in their order; for each, what it is short of is kept until it has all
                 of it. What it is not short of yet stays open to others, or a wait for one GPU would keep CPUs idle;
                 only for a wait that lasted long (`patient` False) all of it is kept
-    give back   what is free of a holding over the share goes to the legitimate waits. Where one is for more than a
-                share can be (a task as big as the machine), or free devices are too scattered for it, everybody
-                gives: who gives waits behind it, so big and small tasks take turns
+    give back   what is free of a holding over the share goes to the legitimate waits. Where that cannot be enough
+                (a task as big as the machine, devices too scattered), everybody gives. Who gives and waits itself
+                goes to the end of the line, so big and small tasks take turns
     no hoarding what a waiting holder has idle does not count as used. It keeps that only if it is the first in line,
                 so two that each hold half of what both need do not wait for each other
 
@@ -96,13 +96,19 @@ class Host:
         """
         shares = _Shares(self, me)
         busy = shares.busy(me, idle or {})
+        idle = idle or {}
         first, rest = self.free(), self.free()
         for wait, missing in self._legitimate(shares, me):
-            reserve(rest, wait.head, missing)
             older = sequence is not None and sequence < wait.sequence
-            # Over its share nobody goes before a legitimate wait, however long it has been waiting itself.
-            reserve(first, wait.head, [id for id in missing if not (older and shares.under(id, busy))])
-        granted = fitted(first, head)
+            for id in missing:
+                tasks = shares.tasks(wait, id)
+                reserve(rest, wait, [id], tasks=tasks)
+                if not shares.under(id, busy):
+                    # Nobody with its share goes before a legitimate wait, however long it has waited itself.
+                    reserve(first, wait, [id], tasks=tasks)
+                elif not older:
+                    reserve(first, wait, [id])
+        granted = fitted(first, head, idle)
         if granted is None:
             return {}
         for id, amount in granted.items():
@@ -117,16 +123,16 @@ class Host:
         shares = _Shares(self, me)
         mine = next((wait for wait in self.waits if wait.holder == me), None)
         available = self.free()
-        legitimate = mine is not None and shares.legitimate(mine, available, idle=free)
+        collects = mine is not None and self.is_possible(mine) and shares.legitimate(mine, available)
         for wait, missing in self._legitimate(shares, me):
-            if mine is not None and legitimate and mine.sequence < wait.sequence:
+            if mine is not None and collects and mine.sequence < wait.sequence:
                 break  # I am first in line: what I have idle I may collect
-            for id in scarce(available, wait.head):
+            for id in scarce(available, wait):
                 left = {each: free[each] - given.get(each, 0) for each in _members(free, id)}
                 for each, amount in shares.owed(me, wait, id, available, left, given).items():
                     given[each] = given.get(each, 0) + amount
                     available[each] = available.get(each, 0) + amount
-            reserve(available, wait.head, missing)
+            reserve(available, wait, missing)
         return {id: amount for id, amount in given.items() if amount > 0}
 
     def _legitimate(self, shares: _Shares, me: int) -> Iterator[tuple[Wait, list[str]]]:
@@ -135,9 +141,9 @@ class Host:
         for wait in self.waits:
             if wait.holder == me or not self.is_possible(wait) or not shares.legitimate(wait, left):
                 continue
-            missing = scarce(left, wait.head)
+            missing = scarce(left, wait)
             kept = missing if missing and wait.patient else list(wait.head)
-            reserve(left, wait.head, kept)
+            reserve(left, wait, kept)
             yield wait, kept
 
 
@@ -163,10 +169,10 @@ class _Shares:
         """Whether `used` is less than a share."""
         return used.get(_kind(id), 0) * self.count < self.there_is.get(_kind(id), 0)
 
-    def legitimate(self, wait: Wait, available: Amounts, idle: Amounts | None = None) -> bool:
+    def legitimate(self, wait: Wait, available: Amounts) -> bool:
         """Whether its holder uses less than its share of all that it is short of."""
-        used = self.busy(wait.holder, wait.idle if idle is None else idle)
-        return all(self.under(id, used) for id in scarce(available, wait.head) or wait.head)
+        used = self.busy(wait.holder, wait.idle)
+        return all(self.under(id, used) for id in scarce(available, wait) or wait.head)
 
     def owed(
         self, me: int, wait: Wait, id: str, available: Amounts, left: Amounts, given: Amounts
@@ -177,10 +183,10 @@ class _Shares:
         if over <= 0 and not self._needs_all(wait, id, available):
             return {}
         if id == GPU:
-            return _owed_devices(wait.head[GPU], available, left)
+            return _owed_devices(wait, available, left)
         short = wait.head[id] - available.get(id, 0)
         # Several tasks' worth where the share of the one has room for it and I stay at mine.
-        more = min(wait.head[id] * self._tasks(wait, id) - available.get(id, 0), over // self.count)
+        more = min(wait.head[id] * self.tasks(wait, id) - available.get(id, 0), over // self.count)
         amount = min(left.get(id, 0), max(short, more))
         return {id: amount} if amount > 0 else {}
 
@@ -188,8 +194,10 @@ class _Shares:
         """Whether what lies free and what is held over the share cannot meet it: then all others give."""
         there = sum(available[each] for each in _members(available, id))
         head = wait.head[id]
-        if id == GPU and there >= head:
-            return True  # the devices are too scattered
+        if id == GPU:
+            there += _by_kind(wait.idle).get(GPU, 0)
+            if there >= head:
+                return True  # the devices are too scattered
         for holder, amounts in self._held.items():
             over = amounts.get(id, 0) * self.count - self.there_is.get(id, 0)
             if holder != wait.holder and over > 0:
@@ -197,22 +205,29 @@ class _Shares:
                 there += -(-over // (self.count * head)) * head
         return there < head
 
-    def _tasks(self, wait: Wait, id: str) -> int:
+    def tasks(self, wait: Wait, id: str) -> int:
         """For how many of its tasks a waiting holder's share has room; at least one, at most what it wants."""
+        if id == GPU:
+            return 1
         used = self.busy(wait.holder, wait.idle).get(id, 0)
         room = self.there_is.get(id, 0) // self.count - used
         return max(1, min(room, wait.want.get(id, 0)) // max(1, wait.head[id]))
 
 
-def fitted(free: Amounts, claim: Amounts) -> dict[str, int] | None:
-    """The claim with devices by their ids, or None where not all of it fits."""
+def fitted(free: Amounts, claim: Amounts, idle: Amounts | None = None) -> dict[str, int] | None:
+    """The claim with devices by their ids, or None where not all of it fits.
+
+    Of GPUs a claim is for all that a task needs: what its holder has `idle` of a chosen device is not taken again.
+    """
     found: dict[str, int] = {}
     for id, amount in claim.items():
         if id == GPU and amount > 0:
-            chosen = choose(_devices(free), amount)
+            mine = _devices(idle or {})
+            chosen = choose(_sum(_devices(free), mine), amount)
             if chosen is None:
                 return None
-            found.update(dict.fromkeys(chosen, amount // len(chosen)))
+            parts = {each: amount // len(chosen) - mine.get(each, 0) for each in chosen}
+            found.update((each, part) for each, part in parts.items() if part > 0)
         elif amount > free.get(id, 0):
             return None
         elif amount > 0:
@@ -220,15 +235,15 @@ def fitted(free: Amounts, claim: Amounts) -> dict[str, int] | None:
     return found
 
 
-def scarce(free: Amounts, claim: Amounts) -> list[str]:
-    """What of the claim does not fit by itself."""
-    return [id for id, amount in claim.items() if fitted(free, {id: amount}) is None]
+def scarce(free: Amounts, wait: Wait) -> list[str]:
+    """What of a wait does not fit by itself."""
+    return [id for id, amount in wait.head.items() if fitted(free, {id: amount}, wait.idle) is None]
 
 
-def reserve(free: dict[str, int], claim: Amounts, ids: Iterable[str]) -> None:
-    """Takes these parts of a claim out of `free`; of what it does not suffice for nothing is left."""
+def reserve(free: dict[str, int], wait: Wait, ids: Iterable[str], *, tasks: int = 1) -> None:
+    """Takes these parts of a wait out of `free`; of what it does not suffice for nothing is left."""
     for id in ids:
-        found = fitted(free, {id: claim[id]})
+        found = fitted(free, {id: wait.head[id] * tasks}, wait.idle)
         if found is None:
             found = {each: free[each] for each in _members(free, id)}
         for each, amount in found.items():
@@ -250,16 +265,20 @@ def _more(free: Amounts, head: Amounts, want: Amounts) -> dict[str, int]:
     return found
 
 
-def _owed_devices(amount: int, available: Amounts, left: Amounts) -> dict[str, int]:
-    """The parts of my free devices that complete what is asked for; all of them where even that is too little."""
-    together = _devices(available)
-    for id, mine in left.items():
-        together[id] = together.get(id, 0) + mine
-    chosen = fitted(together, {GPU: amount})
-    if chosen is None:
+def _owed_devices(wait: Wait, available: Amounts, left: Amounts) -> dict[str, int]:
+    """The parts of my free devices that complete what is waited for; all of them where even that is too little."""
+    parts = fitted(_sum(_devices(available), left), {GPU: wait.head[GPU]}, wait.idle)
+    if parts is None:
         return {id: mine for id, mine in left.items() if mine > 0}
-    wanted = {id: min(left.get(id, 0), part - available.get(id, 0)) for id, part in chosen.items()}
+    wanted = {id: min(left.get(id, 0), part - available.get(id, 0)) for id, part in parts.items()}
     return {id: part for id, part in wanted.items() if part > 0}
+
+
+def _sum(these: Amounts, those: Amounts) -> dict[str, int]:
+    found = dict(these)
+    for id, amount in those.items():
+        found[id] = found.get(id, 0) + amount
+    return found
 
 
 def is_device(id: str) -> bool:

@@ -92,8 +92,9 @@ class MachineShare:
         if self._pooled(id, pool):
             return None
         if id == GPU:
+            # All of what it needs: the devices that this engine has idle count towards it.
             room = {
-                each: most - self.allotted.get(each, 0)
+                each: most - self.allotted.get(each, 0) + self._gpus.get(each, 0)
                 for each, most in self.capacities.items()
                 if each.startswith(_GPU_PREFIX)
             }

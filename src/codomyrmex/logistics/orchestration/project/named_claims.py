@@ -150,6 +150,7 @@ def _take(tx: Transaction, stored: StoredResource, amount: int, asker: Asker) ->
         level = quota_level(rate, tat_us=passage.tat_us, now_us=now_us)
         resource_register.spend(tx, stored.id, tat_us=passage.tat_us, level=level)
         return Holding(id, stored.id, asker.requester, amount, now_us, now_us)
+    resource_register.clear_expired(tx, now_us=now_us, resource=stored.id)
     ttl_us = asker.ttl_us if asker.ttl_us is not None else stored.limits.get("max_ttl_us")
     row = ClaimRow(
         id=id,

@@ -196,7 +196,7 @@ class OrchestrationEngine:
     def execute_task(self, task: Task | Mapping[str, Any], session_id: str | None = None) -> TaskResult:
         """Runs one task and waits; returns also when it failed or was refused (`success` False, `error` set)."""
         check_session(self._host, session_id)
-        return self.tasks.execute_task(task)
+        return self.tasks.execute_task(task, session_id=session_id)
 
     def wait(self, run_id: str, timeout_s: float | None = None) -> bool:
         """Waits for the end of a run of this engine; False when `timeout_s` was over first."""

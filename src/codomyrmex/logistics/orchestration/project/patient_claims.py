@@ -101,7 +101,7 @@ class PatientClaims:
             self._looked_s = now_s
         owner = self._owner
         found = free_the_dead(owner.database, owner.state_dir, epoch=owner.epoch, now_us=owner.clock.now_us())
-        return self._machine.reap() or found
+        return bool(self._machine.reap()) or found
 
     def close(self) -> None:
         """Ends every wait with `EngineClosed`."""
@@ -113,40 +113,40 @@ class PatientClaims:
     def _try(
         self, wish: Wish, ahead: Mapping[str, int], since_us: int
     ) -> list[ResourceAllocation] | DoesNotFit:
-        if not wish.machine:
-            return self._try_named(wish, ahead, since_us)
-        blocked = self._machine.spoken_for(wish.machine, ahead)
-        if blocked:
-            return DoesNotFit(blocked)
-        taken = None if wish.refused else self._machine.take(wish.requester, wish.machine, wish.ttl_us)
-        if taken is None and not wish.refused:
+        if wish.refused or not wish.machine:
+            return self._try_named(wish, ahead, since_us)  # refuses, with its own reasons too
+        short = self._machine.short(wish.machine, ahead)
+        if short:
+            return DoesNotFit(short)
+        taken = self._machine.take(wish.requester, wish.machine, wish.ttl_us)
+        if taken is None:
             return DoesNotFit(tuple(wish.machine))
         kept = False
         try:
             named = self._try_named(wish, ahead, since_us) if wish.named else []
             kept = not isinstance(named, DoesNotFit)
         finally:
-            if not kept and taken:
+            if not kept:
                 self._machine.give_back(taken)
         if isinstance(named, DoesNotFit):
             return named
-        return [*(taken or ()), *named]
+        return [*taken, *named]
 
     def _try_named(
         self, wish: Wish, ahead: Mapping[str, int], since_us: int
     ) -> list[ResourceAllocation] | DoesNotFit:
         owner = self._owner
-        now_us = owner.clock.now_us()
-        asker = Asker(
-            epoch=owner.epoch,
-            requester=wish.requester,
-            now_us=now_us,
-            since_us=min(since_us, now_us),
-            ttl_us=wish.ttl_us,
-            ahead=ahead,
-        )
         try:
             with owner.database.transaction() as tx:
+                now_us = owner.clock.now_us()  # in here, so that instants have the order of the commits
+                asker = Asker(
+                    epoch=owner.epoch,
+                    requester=wish.requester,
+                    now_us=now_us,
+                    since_us=min(since_us, now_us),
+                    ttl_us=wish.ttl_us,
+                    ahead=ahead,
+                )
                 held = claim_named(tx, wish.named, asker, list(wish.refused))
         except DoesNotFit as error:
             self._check_alive()
@@ -208,10 +208,10 @@ class PatientClaims:
             if self._closed:
                 raise EngineClosed("the resource manager was closed", hint="open a new one")
             due = wait.due_us is not None and clock.now_us() >= wait.due_us
-            if woken or due or database.version() != wait.version or self._machine.changed(wait.wish.machine):
+            if woken or due or database.version() != wait.version or self.free_the_dead():
                 return True
-            if self.free_the_dead():
-                return True
+            if any(id in wait.wish.machine for id in wait.short):
+                return True  # the ledger is looked at by the next try
 
     def _say_so(self, wait: _Wait, now_s: float) -> None:
         """Tells other processes what this one waits for; only who is first in line speaks for it."""

@@ -45,8 +45,10 @@ def claim(rate: Rate, amount: int, *, tat_us: int, now_us: int) -> Passage:
     """Decides about a claim; nothing is changed."""
     cost_us = rate.cost_us(amount)
     ahead_us = cost_us if rate.burst is None else max(cost_us, rate.cost_us(rate.burst))
-    # A clock that was set back must not make anybody wait longer than a full bucket takes to drain.
-    moved_us = min(max(tat_us, now_us), now_us + rate.per_us + ahead_us) + cost_us
+    # No claim moves the instant further ahead than this. Beyond it the clock was set back: nobody must wait for as
+    # long as that was, so the quota counts as unused.
+    furthest_us = now_us + max(rate.per_us, ahead_us)
+    moved_us = (tat_us if now_us < tat_us <= furthest_us else now_us) + cost_us
     if moved_us - now_us <= ahead_us:
         return Passage(tat_us=moved_us, retry_us=now_us)
     return Passage(tat_us=None, retry_us=moved_us - ahead_us)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -126,6 +126,10 @@ def to_held(amount: Any, kind: ResourceType, scale: int) -> int:
 
     Raises `AmountFault`, for 0 not.
     """
+    if type(amount) is int or (type(amount) is float and amount.is_integer()):
+        held = int(amount) * scale
+        if 0 <= held <= MAX_HELD:
+            return held
     if isinstance(amount, Mapping):
         return _of_mapping(amount, kind, scale)
     if isinstance(amount, str):
@@ -186,7 +190,7 @@ def refusal(faults: list[Fault]) -> ResourceRefused | ValidationError:
     if any(fault.code != "unknown_resource" for fault in faults):
         return ValidationError(faults, subject="the request")
     return ResourceRefused(
-        "; ".join(str(fault) for fault in faults),
+        "; ".join(str(replace(fault, path="")) for fault in faults),
         hint=f"add it: codomyrmex resources add {faults[0].got} --type custom --capacity 1",
         details=[fault.to_dict() for fault in faults],
     )

@@ -8,6 +8,7 @@ most once, so an explanation of a large run costs one look at the rows that run.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,17 +20,22 @@ from typing import Any
 import msgspec
 
 from codomyrmex.clock import to_datetime
-from codomyrmex.logistics.orchestration.project import rate_quota, resource_store
 from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
-from codomyrmex.logistics.orchestration.project.named_resources import NamedResource
-from codomyrmex.logistics.orchestration.project.resource_request import CPU, MEMORY, Request
+from codomyrmex.logistics.orchestration.project.host_facts import HostFacts
+from codomyrmex.logistics.orchestration.project.host_ledger import ledger_directory
+from codomyrmex.logistics.orchestration.project.named_facts import NamedFacts
+from codomyrmex.logistics.orchestration.project.resource_request import (
+    CPU,
+    GPU,
+    MEMORY,
+    Request,
+)
 from codomyrmex.logistics.orchestration.project.wait_reasons import (
     NAMED_AT_MOST,
     Holder,
     MaxWorkers,
     OtherEngine,
     OtherEngines,
-    QuotaUsed,
     Reason,
     ResourceShort,
 )
@@ -39,26 +45,15 @@ ENGINE = "SELECT epoch, pid, limits, ended_at FROM engine WHERE epoch = ?"
 # A step with items is running while they are, and holds nothing itself.
 RUNNING = """
 SELECT task.epoch, run.number, run.id, run.workflow, run.definition, coalesce(run.root, run.number), task.position,
-    task.started_at
+    task.started_at, json_extract(run.options, '$.session')
 FROM run JOIN task ON task.run = run.number
 WHERE run.status IN ('pending', 'running', 'paused') AND task.state = 'running'
 AND NOT EXISTS (SELECT 1 FROM fan_out WHERE fan_out.run = task.run AND fan_out.step = task.position)
 ORDER BY task.started_at, run.number, task.position
 """
-FAN_OUTS = "SELECT first, step FROM fan_out WHERE run = ? ORDER BY first"
-HOLDERS = """
-SELECT allocation.requester, allocation.amount, allocation.since, allocation.epoch, engine.pid, allocation.position,
-    run.id, run.workflow, run.definition, run.number
-FROM allocation LEFT JOIN run ON run.number = allocation.run LEFT JOIN engine ON engine.epoch = allocation.epoch
-WHERE allocation.resource = ? AND allocation.pool IS NULL
-AND (allocation.expires_at IS NULL OR allocation.expires_at > ?)
-ORDER BY allocation.amount DESC, allocation.since LIMIT ?
-"""
-HOLDER_COUNT = """
-SELECT count(*) FROM allocation WHERE resource = ? AND pool IS NULL AND (expires_at IS NULL OR expires_at > ?)
-"""
-OWN_WAIT = "SELECT since FROM resource_wait WHERE epoch = ? AND resource = ?"
+FAN_OUTS = "SELECT first, step, size FROM fan_out WHERE run = ? AND size > 0 ORDER BY first"
 _LIMIT_KEYS = {CPU: "cpu_milli", MEMORY: "memory_bytes"}
+"""Under which words an engine says how much of the machine it may have at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +79,8 @@ class RunningTask:
     root: int
     position: int
     since_us: int | None
+    session: str | None
+    """Out of whose holding it is served."""
 
 
 class ResourceFacts:
@@ -102,6 +99,8 @@ class ResourceFacts:
         self._workflow_of = workflow_of
         self.now_us = now_us
         """The moment that all of it is about."""
+        self._host = HostFacts(state_dir)
+        self._named = NamedFacts(database, now_us=now_us, holder=self.holder)
         self._engines: dict[int, EngineFacts | None] = {}
         self._groups: dict[int, list[Row]] = {}
         self._requests: dict[tuple[str, int], Request] = {}
@@ -121,8 +120,9 @@ class ResourceFacts:
                 root=root,
                 position=position,
                 since_us=started,
+                session=session,
             )
-            for epoch, number, id, workflow, definition, root, position, started in self._database.query(
+            for epoch, number, id, workflow, definition, root, position, started, session in self._database.query(
                 RUNNING
             )
         ]
@@ -134,25 +134,29 @@ class ResourceFacts:
             self._engines[epoch] = _engine(rows[0]) if rows else None
         return self._engines[epoch]
 
-    def step_of(self, run: int, definition: str, position: int) -> tuple[int, int | None]:
-        """The step of a position, and which item of it it is."""
-        if position < len(self._workflow_of(definition)):
-            return position, None
-        if run not in self._groups:
-            self._groups[run] = self._database.query(FAN_OUTS, (run,))
-        groups = self._groups[run]
-        first, step = groups[bisect_right(groups, position, key=lambda row: int(row[0])) - 1]
-        return step, position - first
+    def step_of(self, task: RunningTask) -> int:
+        """The step that an attempt is of."""
+        return self._place(task.run, task.definition, task.position)[0]
 
     def name_of(self, run: int, definition: str, position: int) -> str:
         """`name` or `name[i]`."""
-        step, item = self.step_of(run, definition, position)
+        step, item = self._place(run, definition, position)
         name = self._workflow_of(definition).names[step]
         return name if item is None else f"{name}[{item}]"
 
+    def _place(self, run: int, definition: str, position: int) -> tuple[int, int | None]:
+        """The step of a position, and which item of it it is."""
+        if position < len(self._workflow_of(definition)):
+            return position, None
+        groups = self._groups.get(run, [])
+        if not groups or position >= groups[-1][0] + groups[-1][2]:  # of a fan-out that has begun meanwhile
+            groups = self._groups[run] = self._database.query(FAN_OUTS, (run,))
+        first, step, _size = groups[bisect_right(groups, position, key=lambda row: int(row[0])) - 1]
+        return step, position - first
+
     def request_of(self, task: RunningTask) -> Request:
         """What an attempt claims."""
-        step, _ = self.step_of(task.run, task.definition, task.position)
+        step = self.step_of(task)
         key = (task.definition, step)
         if key not in self._requests:
             self._requests[key] = self._workflow_of(task.definition).spec(step).request
@@ -169,19 +173,25 @@ class ResourceFacts:
 
     # -- what is short ---------------------------------------------------------------------------
 
-    def shortages(self, request: Request, *, epoch: int, run: int) -> list[Reason]:
+    def shortages(
+        self, request: Request, *, epoch: int, run: int, session: str | None = None
+    ) -> list[Reason]:
         """Everything that such a request of a task of `run` waits for at its engine; empty: nothing is known."""
         found: list[Reason] = []
         engine = self.engine(epoch)
         if engine is not None:
             found += self._workers(engine, run)
             for resource, amount in request.machine():
-                found += self._machine(engine, resource, amount, run, request)
+                held = self._pooled(engine, session, resource)
+                if held:
+                    found += self._pool(engine, resource, amount, run, session, held)
+                else:
+                    found += self._machine(engine, resource, amount, run, request)
         asked: dict[str, int] = {}
         for name, amount in request.named:
             asked[name] = asked.get(name, 0) + amount
         for name, amount in asked.items():
-            found += self._named(name, amount, epoch=epoch, run=run)
+            found += self._named.shortage(name, amount, epoch=epoch, run=run, session=session)
         return found
 
     def _workers(self, engine: EngineFacts, run: int) -> Iterator[Reason]:
@@ -189,12 +199,13 @@ class ResourceFacts:
         if engine.workers is None or len(tasks) < engine.workers:
             return
         named = tuple(self.text_of(task, run) for task in tasks[:NAMED_AT_MOST])
+        running = min(len(tasks), engine.workers)  # very short tasks may be begun ahead, several for a worker
         yield MaxWorkers(
             limit=engine.workers,
-            running=len(tasks),
+            running=running,
             engine=engine.epoch,
-            tasks=named,
-            more=len(tasks) - len(named),
+            tasks=named[:running],
+            more=max(0, running - len(named)),
         )
 
     def _machine(
@@ -206,24 +217,27 @@ class ResourceFacts:
             return
         if resource == CPU and not request.cpu_given:
             asked = min(asked, capacity)
-        holders = self._machine_holders(engine.epoch, resource)
+        holders = self._machine_holders(engine, resource)
         used = min(capacity, sum(amount for amount, _ in holders))
-        others, waits_before = self._other_engines(engine, resource)
+        others, waits_before = self._others(engine, resource)
         free = max(0, capacity - used - sum(each.amount for each in others))
         if holders and asked > capacity - used:
-            holders.sort(key=lambda pair: -pair[0])
+            named, more = self._largest(holders, run, engine)
             yield ResourceShort(
                 resource=resource,
                 name=resource,
                 asked=asked,
                 free=free,
                 capacity=capacity,
-                holders=tuple(
-                    self._task_holder(task, amount, run, engine) for amount, task in holders[:NAMED_AT_MOST]
-                ),
-                more_holders=max(0, len(holders) - NAMED_AT_MOST),
+                holders=named,
+                more_holders=more,
             )
-        if others and asked > free:
+        own_free = (
+            free
+            if engine.host_dir is None
+            else self._host.share(engine.host_dir, engine.pid, resource) - used
+        )
+        if (others and asked > free) or (waits_before and asked > own_free):
             others.sort(key=lambda each: -each.amount)
             yield OtherEngines(
                 resource=resource,
@@ -235,84 +249,68 @@ class ResourceFacts:
                 waits_before=waits_before,
             )
 
-    def _machine_holders(self, epoch: int, resource: str) -> list[tuple[int, RunningTask]]:
-        found = []
-        for task in self.running:
-            if task.epoch == epoch:
-                amount = dict(self.request_of(task).machine()).get(resource, 0)
-                if amount:
-                    found.append((amount, task))
-        return found
+    def _machine_holders(self, engine: EngineFacts, resource: str) -> list[tuple[int, RunningTask]]:
+        """The attempts of an engine that have some of it, without those that a session serves, and how much."""
+        return [
+            (amount, task)
+            for task in self.running
+            if task.epoch == engine.epoch
+            and (amount := dict(self.request_of(task).machine()).get(resource, 0))
+            and not self._pooled(engine, task.session, resource)
+        ]
 
-    def _other_engines(self, engine: EngineFacts, resource: str) -> tuple[list[OtherEngine], int]:
+    def _largest(
+        self, holders: list[tuple[int, RunningTask]], run: int, engine: EngineFacts
+    ) -> tuple[tuple[Holder, ...], int]:
+        """Those that have most of it, and how many more there are."""
+        holders.sort(key=lambda pair: -pair[0])
+        named = tuple(
+            self._task_holder(task, amount, run, engine) for amount, task in holders[:NAMED_AT_MOST]
+        )
+        return named, len(holders) - len(named)
+
+    # -- what a session holds --------------------------------------------------------------------
+
+    def _pooled(self, engine: EngineFacts, session: str | None, resource: str) -> int:
+        """How much of the machine a session holds for its own runs."""
+        if session is None or engine.host_dir is None:
+            return 0
+        return self._host.held_by(engine.host_dir, session, resource)
+
+    def _pool(
+        self, engine: EngineFacts, resource: str, asked: int, run: int, session: str | None, held: int
+    ) -> Iterator[Reason]:
+        """What is short of the holding of a session: its own attempts have the rest."""
+        holders = [
+            (amount, task)
+            for task in self.running
+            if task.session == session and (amount := dict(self.request_of(task).machine()).get(resource, 0))
+        ]
+        free = max(0, held - sum(amount for amount, _ in holders))
+        if asked > free:
+            named, more = self._largest(holders, run, engine)
+            yield ResourceShort(
+                resource=resource,
+                name=resource,
+                asked=asked,
+                free=free,
+                capacity=held,
+                holders=named,
+                more_holders=more,
+                session=session,
+            )
+
+    def _others(self, engine: EngineFacts, resource: str) -> tuple[list[OtherEngine], int]:
         """Who else has some of it on this host, and how many have waited for it longer."""
-        return [], 0
-
-    # -- named resources -------------------------------------------------------------------------
-
-    @cached_property
-    def _named_rows(self) -> dict[str, NamedResource]:
-        rows = resource_store.read_named(self._database, now_us=self.now_us, epoch=-1)
-        return {row.name: row for row in rows} | {row.id: row for row in rows}
-
-    def _named(self, name: str, asked: int, *, epoch: int, run: int) -> Iterator[Reason]:
-        row = self._named_rows.get(name)
-        if row is None:
-            yield ResourceShort(resource=name, name=name, asked=asked, free=0, capacity=0)
-        elif row.rate is not None:
-            yield from self._quota(row, asked)
-        else:
-            yield from self._semaphore(row, asked, epoch=epoch, run=run)
-
-    def _quota(self, row: NamedResource, asked: int) -> Iterator[Reason]:
-        rate = row.rate
-        assert rate is not None, row.id
-        passage = rate_quota.claim(rate, asked, tat_us=row.tat_us, now_us=self.now_us)
-        if passage.tat_us is not None and rate.allows(asked) and not row.offline:
-            return
-        yield QuotaUsed(
-            resource=row.id,
-            name=row.name,
-            asked=asked,
-            capacity=rate.capacity,
-            per_s=rate.per_us / 1_000_000,
-            retry_at=to_datetime(passage.retry_us) if rate.allows(asked) else None,
-            offline=row.offline,
-        )
-
-    def _semaphore(self, row: NamedResource, asked: int, *, epoch: int, run: int) -> Iterator[Reason]:
-        own = self._database.query(OWN_WAIT, (epoch, row.id))
-        since_us = own[0][0] if own else self.now_us
-        ahead = [wait for wait in row.waits if wait.epoch != epoch and wait.since_us < since_us]
-        free = row.capacity - row.used
-        if asked <= free - sum(wait.amount for wait in ahead) and not row.offline:
-            return
-        holders = self._database.query(HOLDERS, (row.id, self.now_us, NAMED_AT_MOST))
-        count = self._database.query(HOLDER_COUNT, (row.id, self.now_us))[0][0]
-        yield ResourceShort(
-            resource=row.id,
-            name=row.name,
-            asked=asked,
-            free=free,
-            capacity=row.capacity,
-            holders=tuple(self._allocation_holder(holder, run) for holder in holders),
-            more_holders=count - len(holders),
-            ahead=tuple(
-                OtherEngine(
-                    engine=wait.epoch,
-                    pid=self._pid(wait.epoch),
-                    amount=wait.amount,
-                    since=to_datetime(wait.since_us),
-                )
-                for wait in ahead[:NAMED_AT_MOST]
-            ),
-            offline=row.offline,
-        )
+        if engine.host_dir is None:
+            return [], 0
+        others = self._host.others(engine.host_dir, engine.pid, resource)
+        return others, self._host.waits_before(engine.host_dir, engine.pid, resource, now_us=self.now_us)
 
     # -- names -----------------------------------------------------------------------------------
 
     def _task_holder(self, task: RunningTask, amount: int, run: int, engine: EngineFacts) -> Holder:
-        return self._holder(
+        return self.holder(
             (task.run, task.run_id, task.workflow, task.definition, task.position),
             run,
             amount=amount,
@@ -321,35 +319,27 @@ class ResourceFacts:
             pid=engine.pid,
         )
 
-    def _allocation_holder(self, row: Row, run: int) -> Holder:
-        requester, amount, since, epoch, pid, position, run_id, workflow, definition, number = row
-        if run_id is None or position is None:
-            return Holder(who=requester, amount=amount, since=_instant(since), engine=epoch, pid=pid)
-        place = (number, run_id, workflow, definition, position)
-        return self._holder(place, run, amount=amount, since=_instant(since), engine=epoch, pid=pid)
-
-    def _holder(self, place: tuple[int, str, str, str, int], run: int, **facts: Any) -> Holder:
+    def holder(self, place: tuple[int, str, str, str, int], run: int, **facts: Any) -> Holder:
+        """A task that holds something, by the number, id, workflow and definition of its run and its position."""
         number, run_id, workflow, definition, position = place
         name = self.name_of(number, definition, position)
         if number == run:
             return Holder(who=name, **facts)
         return Holder(who=f"{run_id}/{name}", workflow=workflow, **facts)
 
-    def _pid(self, epoch: int) -> int | None:
-        engine = self.engine(epoch)
-        return None if engine is None else engine.pid
-
 
 def _engine(row: Row) -> EngineFacts:
     epoch, pid, limits, _ended = row
     said = msgspec.json.decode(limits)
     capacities = {id: said[key] for id, key in _LIMIT_KEYS.items() if key in said}
+    for id, amount in said.get("capacities", {}).items():
+        kind = GPU if id.startswith(f"{GPU}-") else id
+        capacities[kind] = amount + (capacities.get(GPU, 0) if kind == GPU else 0)
+    host_dir = None
+    if said.get("scope") == "host":
+        host_dir = str(said.get("host_dir") or ledger_directory(os.environ))
     return EngineFacts(
-        epoch=epoch,
-        pid=pid,
-        workers=said.get("workers"),
-        capacities=capacities,
-        host_dir=said.get("host_dir") if said.get("scope") == "host" else None,
+        epoch=epoch, pid=pid, workers=said.get("workers"), capacities=capacities, host_dir=host_dir
     )
 
 

@@ -13,21 +13,25 @@ Freeing what the dead hold, each step harmless to repeat:
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from codomyrmex.clock import Clock, SystemClock
 from codomyrmex.exceptions import CodomyrmexError, StoreError
 from codomyrmex.logging_monitoring import get_logger
 from codomyrmex.logistics.orchestration.project import engine_store, resource_store
+from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger, ledger_directory
+from codomyrmex.logistics.orchestration.project.machine import Gpu, Machine
 from codomyrmex.logistics.storage.database import Database
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S
+from codomyrmex.settings import Settings
 
-if TYPE_CHECKING:
-    from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
-    from codomyrmex.logistics.orchestration.project.machine import Machine
-
+ENDED_HOLDERS = """
+SELECT DISTINCT engine.epoch, engine.token, engine.boot_id FROM allocation
+JOIN engine ON engine.epoch = allocation.epoch WHERE engine.ended_at IS NOT NULL
+"""
 CHECKPOINT_EVERY = 1000
 """Changes; nobody else moves the log of a state on which no engine runs."""
 
@@ -53,9 +57,8 @@ class Owner(Protocol):
     def state_dir(self) -> Path | None:
         """The folder of the state; None where it is in memory."""
 
-    @property
-    def machine(self) -> Machine:
-        """What this machine has."""
+    def capacities(self, *, gpu: bool = False) -> dict[str, int]:
+        """What this machine has, by resource id; its devices only with `gpu`."""
 
     @property
     def ledger(self) -> HostLedger:
@@ -66,47 +69,71 @@ class Owner(Protocol):
 
 
 def free_the_dead(database: Database, state_dir: Path | None, *, epoch: int, now_us: int) -> bool:
-    """Frees what dead engines of this state hold; True if there were any. `epoch` is who asks."""
+    """Frees what dead engines of this state hold; True if there were any. `epoch` is who asks.
+
+    Those that have ended and still hold something count too: whoever found them dead may have died over it.
+    """
     if state_dir is None:
         return False
-    found = False
-    for engine in engine_store.living(database):
-        if engine.epoch != epoch and engine_store.dead(engine, state_dir, now_us=now_us):
-            _free(database, state_dir, engine, now_us=now_us)
-            found = True
-    return found
+    dead = [
+        each
+        for each in engine_store.living(database)
+        if each.epoch != epoch and engine_store.dead(each, state_dir, now_us=now_us)
+    ]
+    ends = [(each.epoch, each.token, each.boot_id) for each in dead]
+    ends += [tuple(row) for row in database.query(ENDED_HOLDERS)]
+    for other, token, boot_id in ends:
+        _free(database, state_dir, other, token, same_boot=boot_id == engine_store.boot_id(), now_us=now_us)
+    return bool(ends)
 
 
-def _free(database: Database, state_dir: Path, engine: engine_store.EngineRow, *, now_us: int) -> None:
-    from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
+def _free(
+    database: Database, state_dir: Path, epoch: int, token: str, *, same_boot: bool, now_us: int
+) -> None:
     from codomyrmex.logistics.orchestration.project.nudge import socket_path
 
-    same_boot = engine.boot_id == engine_store.boot_id()
     if same_boot:
-        kill_left_behind(engine.token)
+        _end_left_behind(token)
     with database.transaction(barrier=True) as tx:
-        engine_store.end(tx, epoch=engine.epoch, now_us=now_us)
-        resource_store.release_engine(tx, epoch=engine.epoch)
+        engine_store.end(tx, epoch=epoch, now_us=now_us)
+        resource_store.release_engine(tx, epoch=epoch)
     if same_boot:
-        engine_store.lock_path(state_dir, engine.epoch).unlink(missing_ok=True)
-        socket_path(state_dir, engine.epoch).unlink(missing_ok=True)
+        engine_store.lock_path(state_dir, epoch).unlink(missing_ok=True)
+        socket_path(state_dir, epoch).unlink(missing_ok=True)
+
+
+def _end_left_behind(token: str) -> None:
+    from codomyrmex.logistics.orchestration.project.executors.process_tree import kill_left_behind
+
+    kill_left_behind(token)
 
 
 class StateOwner:
     """See the module. Made by `open`; `close` gives back everything that it holds."""
 
-    def __init__(self, database: Database, state_dir: Path | None, root: Path, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, state_dir: Path | None, root: Path, settings: Settings, clock: Clock
+    ) -> None:
         self.database = database
         self.state_dir = state_dir
         self.clock = clock
         self._root = root
+        self._settings = settings
         self._machine: Machine | None = None
-        self._ledger: HostLedger | None = None
-        self._making = Lock()
+        self._gpus: tuple[Gpu, ...] | None = None
+        self._finding = Lock()
         self._changes = 0
         self._closed = Event()
         self._lock: engine_store.EngineLock | None = None
-        self.epoch = self._enter()
+        self.epoch, self._token = self._enter()
+        shared = state_dir is not None and settings.resources_scope == "host"
+        self.ledger = HostLedger.open(
+            ledger_directory(os.environ) if shared else None,
+            clock=clock,
+            token=self._token,
+            state=str(state_dir or ""),
+            on_dead=_end_left_behind,
+        )
         self._thread: Thread | None = None
         if state_dir is not None:
             self._thread = Thread(target=self._renew, name="codomyrmex-lease", daemon=True)
@@ -116,6 +143,7 @@ class StateOwner:
     def open(cls, state: str | os.PathLike[str] | None, *, clock: Clock | None = None) -> StateOwner:
         """Enters the state in the folder `state`, which is made if missing; None is one in memory."""
         from codomyrmex.logistics.storage.sqlite import MEMORY, SQLiteDatabase
+        from codomyrmex.settings import load_settings
         from codomyrmex.workspace import find_workspace
 
         in_memory = state is None or os.fspath(state) == MEMORY
@@ -124,23 +152,27 @@ class StateOwner:
             workspace.prepare()
         database = SQLiteDatabase.open(MEMORY if in_memory else workspace.database)
         try:
-            return cls(
-                database, None if in_memory else workspace.state, workspace.root, clock or SystemClock()
-            )
+            state_dir = None if in_memory else workspace.state
+            settings = load_settings(root=workspace.root, state=state_dir)
+            return cls(database, state_dir, workspace.root, settings, clock or SystemClock())
         except BaseException:
             database.close()
             raise
 
-    @property
-    def machine(self) -> Machine:
-        """What this machine has, found at the first call."""
-        with self._making:
-            return self._machine_found()
+    def capacities(self, *, gpu: bool = False) -> dict[str, int]:
+        """What this machine has, found at the first call; its devices only with `gpu`."""
+        from codomyrmex.logistics.orchestration.project.machine_detection import (
+            detect_gpus,
+            detect_machine,
+            overrides_of,
+        )
 
-    @property
-    def ledger(self) -> HostLedger:
-        """The ledger of this host, opened at the first call; of a state in memory, one of its own."""
-        raise NotImplementedError
+        with self._finding:
+            if self._machine is None:
+                self._machine = detect_machine(self._root, overrides=overrides_of(self._settings))
+            if gpu and self._gpus is None:
+                self._gpus = detect_gpus(overrides=overrides_of(self._settings))
+            return replace(self._machine, gpus=self._gpus or ()).capacities()
 
     def resources_changed(self) -> None:
         """Nobody else waits here; now and then the log is moved into the state's file."""
@@ -158,8 +190,7 @@ class StateOwner:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
-        if self._ledger is not None:
-            self._ledger.close()
+        self.ledger.close()
         try:
             with self.database.transaction(barrier=True) as tx:
                 resource_store.release_engine(tx, epoch=self.epoch)
@@ -170,20 +201,17 @@ class StateOwner:
             self._lock.release()
         self.database.close()
 
-    def _enter(self) -> int:
+    def _enter(self) -> tuple[int, str]:
         try:
             with self.database.transaction(barrier=True) as tx:
-                epoch, _token = engine_store.insert(tx, now_us=self.clock.now_us())
+                epoch, token = engine_store.insert(tx, now_us=self.clock.now_us())
                 if self.state_dir is not None:
                     self._lock = engine_store.EngineLock(engine_store.lock_path(self.state_dir, epoch))
         except BaseException:
             if self._lock is not None:
                 self._lock.release()
             raise
-        return epoch
-
-    def _machine_found(self) -> Machine:
-        raise NotImplementedError
+        return epoch, token
 
     def _renew(self) -> None:
         while not self._closed.wait(RENEW_EVERY_S):

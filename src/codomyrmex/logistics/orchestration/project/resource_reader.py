@@ -8,21 +8,26 @@ A resource is found by its id or its name; the words of `resources:` (`cpu`, `me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 
 from codomyrmex.clock import to_datetime
 from codomyrmex.exceptions import NotFound
-from codomyrmex.logistics.orchestration.project import rate_quota
+from codomyrmex.logistics.orchestration.project import engine_store, rate_quota
 from codomyrmex.logistics.orchestration.project.amount_words import size_text
+from codomyrmex.logistics.orchestration.project.host_ledger import AllotmentRow, HoldRow, HostLedger
 from codomyrmex.logistics.orchestration.project.machine import Gpu, Machine
 from codomyrmex.logistics.orchestration.project.rate_quota import Rate
 from codomyrmex.logistics.orchestration.project.resource_amounts import WORDS, machine_type, scale_of
-from codomyrmex.logistics.orchestration.project.resource_request import UNIT
+from codomyrmex.logistics.orchestration.project.resource_forms import quota_level
+from codomyrmex.logistics.orchestration.project.resource_request import GPU, UNIT
 from codomyrmex.logistics.orchestration.project.resource_store import WAIT_COUNTS_FOR_US
 from codomyrmex.logistics.orchestration.project.resource_views import HOST, HolderView, ResourceView
+from codomyrmex.logistics.orchestration.project.states import ResourceType
 from codomyrmex.logistics.storage.database import Database, Row
+from codomyrmex.workspace import STATE_FOLDER
 
 RESOURCES = """
 SELECT id, name, type, capacity, per_us, burst, tat_us, offline, peak, description,
@@ -36,7 +41,7 @@ FROM resource ORDER BY name
 HOLDERS = """
 SELECT allocation.id, allocation.resource, resource.type, allocation.amount, allocation.requester, allocation.pool,
     allocation.epoch, engine.pid, engine.host, run.id, allocation.attempt, allocation.since,
-    allocation.expires_at, engine.token, engine.boot_id, engine.lease_until, engine.ended_at
+    allocation.expires_at
 FROM allocation JOIN resource ON resource.id = allocation.resource
 LEFT JOIN engine ON engine.epoch = allocation.epoch
 LEFT JOIN run ON run.number = allocation.run
@@ -57,9 +62,14 @@ def read_resources(database: Database, *, now_us: int) -> list[ResourceView]:
     return [_view(row, now_us) for row in database.query(RESOURCES, (now_us, now_us - WAIT_COUNTS_FOR_US))]
 
 
-def read_holders(database: Database, *, now_us: int, resource_id: str | None = None) -> list[HolderView]:
+def read_holders(
+    database: Database, state_dir: Path | None, *, now_us: int, resource_id: str | None = None
+) -> list[HolderView]:
     """Who holds what of a state's resources, the oldest first; all of them, or those of one."""
-    return [_holder(row) for row in database.query(HOLDERS, (resource_id, now_us))]
+    rows = database.query(HOLDERS, (resource_id, now_us))
+    engines = engine_store.living(database) if rows else []
+    alive = {row.epoch for row in engines if not engine_store.dead(row, state_dir, now_us=now_us)}
+    return [_holder(row, alive) for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,28 @@ class MachineUse:
     def of(self, resource_id: str) -> list[HolderView]:
         """Who holds some of one resource."""
         return [each for each in self.holders if each.resource == resource_id]
+
+
+def read_use(ledger: HostLedger, is_dead: Callable[[int], bool]) -> MachineUse:
+    """What the ledger says now; `is_dead` is asked of the number of a holder. Rows of the dead still count."""
+    waiting: dict[str, int] = {}
+    for wait in ledger.waits():
+        for id in wait.amounts if wait.lives else ():
+            waiting[id] = waiting.get(id, 0) + 1
+    allotted = [
+        _machine_holder(row.resource, row.amount, row, "engine", is_dead) for row in ledger.allotments()
+    ]
+    held = [
+        _machine_holder(id, amount, row, row.requester, is_dead)
+        for row in ledger.holds()
+        for id, amount in row.amounts.items()
+    ]
+    return MachineUse(
+        holders=sorted(allotted + held, key=lambda each: each.resource),
+        peaks=ledger.peaks(),
+        waiting=waiting,
+        offline=ledger.offline(),
+    )
 
 
 def read_machine(machine: Machine, use: MachineUse | None) -> list[ResourceView]:
@@ -94,7 +126,9 @@ def find_resource(found: Iterable[ResourceView], name: str) -> ResourceView:
     if wanted is not None:
         return wanted
     near = get_close_matches(name, by_name, n=1, cutoff=0.5)
-    raise ResourceNotFound(name, nearest=near[0] if near else None)
+    raise ResourceNotFound(
+        name, nearest=near[0] if near else None, hint="codomyrmex resources list shows what there is"
+    )
 
 
 def _machine_view(id: str, capacity: int, use: MachineUse | None, gpu: Gpu | None) -> ResourceView:
@@ -124,9 +158,35 @@ def _machine_view(id: str, capacity: int, use: MachineUse | None, gpu: Gpu | Non
         available=0 if offline else max(0, capacity - allocated),
         peak=use.peaks.get(id, 0),
         holders=len(holders),
-        waiting=use.waiting.get(id, 0),
+        waiting=use.waiting.get(GPU if gpu is not None else id, 0),
         offline=offline,
     )
+
+
+def _machine_holder(
+    id: str, amount: int, row: AllotmentRow | HoldRow, holder: str, is_dead: Callable[[int], bool]
+) -> HolderView:
+    kind = machine_type(id)
+    hold = row if isinstance(row, HoldRow) else None
+    return HolderView(
+        resource=id,
+        type=kind.value if kind is not None else ResourceType.CUSTOM.value,
+        amount=amount,
+        parts=scale_of(id),
+        holder=holder,
+        allocation_id=hold.id if hold is not None else None,
+        pid=row.pid,
+        project=_project_of(row.state) if isinstance(row, AllotmentRow) else None,
+        gone=is_dead(row.holder),
+        since=to_datetime(row.since_us),
+        expires_at=to_datetime(hold.expires_us) if hold is not None and hold.expires_us is not None else None,
+    )
+
+
+def _project_of(state: str) -> str:
+    """The folder that people know; a state that lies elsewhere is its own."""
+    folder = Path(state)
+    return str(folder.parent if folder.name == STATE_FOLDER else folder)
 
 
 def _device_text(gpu: Gpu) -> str:
@@ -163,18 +223,16 @@ def _view(row: Row, now_us: int) -> ResourceView:
 
 
 def _quota_use(rate: Rate, tat_us: int, now_us: int) -> tuple[int, int, int | None]:
-    """Of a quota: what is used up of what may pass at once, what could pass now, and when the next unit passes."""
+    """Of a quota: what is used up of it, what would pass now, and when the next unit passes where nothing does."""
+    level = quota_level(rate, tat_us=tat_us, now_us=now_us)
     most = rate.capacity if rate.burst is None else rate.burst
-    behind_us = max(0, min(tat_us, now_us + rate.per_us + rate.cost_us(most)) - now_us)
-    used = min(most, -(-behind_us * rate.capacity // rate.per_us))
-    one = min(UNIT, most)
-    passage = rate_quota.claim(rate, one, tat_us=tat_us, now_us=now_us)
+    passage = rate_quota.claim(rate, min(UNIT, most), tat_us=tat_us, now_us=now_us)
     if passage.tat_us is None:
-        return used, 0, passage.retry_us
-    return used, most - used, None
+        return level, 0, passage.retry_us
+    return level, most if rate.burst is None else max(0, most - level), None
 
 
-def _holder(row: Row) -> HolderView:
+def _holder(row: Row, alive: Container[int]) -> HolderView:
     (
         id, resource, type, amount, requester, pool, epoch, pid, host, run_id, attempt, since, expires,
     ) = row  # fmt: skip
@@ -193,6 +251,7 @@ def _holder(row: Row) -> HolderView:
         engine=epoch,
         pid=pid,
         host=host,
+        gone=epoch not in alive,
         since=to_datetime(since),
         expires_at=to_datetime(expires) if expires is not None else None,
     )

@@ -62,6 +62,9 @@ UPDATE allocation SET expires_at = ?1 WHERE id = ?2 AND run IS NULL AND (expires
 """
 RESOURCE_OF = "SELECT resource FROM allocation WHERE id = ? AND run IS NULL"
 EXPIRED = "SELECT id FROM allocation WHERE expires_at <= ? AND run IS NULL"
+EXPIRED_OF = (
+    "SELECT id FROM allocation WHERE resource = ? AND pool IS NULL AND expires_at <= ? AND run IS NULL"
+)
 NEXT_EXPIRY = "SELECT min(expires_at) FROM allocation WHERE resource = ? AND pool IS NULL AND expires_at > ?"
 ALLOCATIONS = """
 SELECT id, resource, requester, amount, since, expires_at FROM allocation
@@ -187,12 +190,16 @@ def release_requester(tx: Transaction, requester: str, *, now_us: int) -> list[s
     return [resource for resource in found if resource is not None]
 
 
-def clear_expired(tx: Transaction, *, now_us: int) -> int:
-    """Removes the rows of allocations whose time is over; they have counted as free since then."""
-    ids = [id for (id,) in tx.execute(EXPIRED, (now_us,))]
-    for id in ids:
+def clear_expired(tx: Transaction, *, now_us: int, resource: str | None = None) -> int:
+    """Removes the rows of allocations whose time is over, of one resource if given; how many.
+
+    They count as free anyway. But whoever takes what they had removes them first: a clock that is set back
+    must not bring them to life again.
+    """
+    rows = tx.execute(EXPIRED, (now_us,)) if resource is None else tx.execute(EXPIRED_OF, (resource, now_us))
+    for (id,) in rows:
         release(tx, id, now_us=now_us)
-    return len(ids)
+    return len(rows)
 
 
 def renew(tx: Transaction, id: str, *, expires_us: int | None, now_us: int) -> bool:

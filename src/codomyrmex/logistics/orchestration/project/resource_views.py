@@ -18,11 +18,11 @@ from codomyrmex.logistics.orchestration.project.resources import status_of
 HOST, STATE = "host", "state"
 """Who a resource belongs to: the machine, for all projects on it, or one state."""
 _UNITS = {
-    "cpu": "cores",
+    "cpu": "CPUs",
     "memory": "bytes",
     "disk": "bytes",
-    "network": "bytes/s",
-    "gpu": "devices",
+    "network": "bytes per second",
+    "gpu": "GPUs",
     "api_quota": "calls",
     "custom": "units",
 }
@@ -43,7 +43,7 @@ class ResourceView:
     peak: int | None = 0
     holders: int | None = 0
     waiting: int = 0
-    """Engines with work that waits for it."""
+    """Engines with work that waits for what others hold; not which tasks wait, that is for `explain`."""
     offline: bool = False
     scope: str = STATE
     per_s: float | None = None

@@ -86,7 +86,7 @@ class RunExplainer:
         self._resources = resources
         self._state = RunHolds(database, view, resources)
         self._child = child
-        self._shortages: dict[tuple[int, int], list[Reason]] = {}
+        self._shortages: dict[tuple[int, int, int], list[Reason]] = {}
 
     # -- answers ---------------------------------------------------------------------------------
 
@@ -166,6 +166,11 @@ class RunExplainer:
         """What holds the whole run: no engine, a pause, an older run with its concurrency key."""
         return self._state.reasons
 
+    @property
+    def headline(self) -> str:
+        """What follows `Run k3f9 of 'nightly' is paused`."""
+        return self._state.headline
+
     # -- one task --------------------------------------------------------------------------------
 
     def _explain(self, position: int) -> Explanation:
@@ -176,7 +181,9 @@ class RunExplainer:
         attempt = row[3] if row is not None else 0
         note = ""
         reasons: list[Reason]
-        if not table.is_there(step):
+        if position in self._run.compensation and row is None:
+            status, reasons = "blocked", self._turn(position, step)
+        elif not table.is_there(step):
             status, reasons = "not wanted so far", [self._later(step)]
         elif status == "running":
             note, reasons = self._runs(position, step, item)
@@ -257,14 +264,12 @@ class RunExplainer:
             return list(self.holds)
         row = self._table.row_of(position)
         again = row[3] if row is not None else 0
-        key = (
-            step if self._table.workflow.spec(step).max_parallel is not None else -1,
-            position if again else -1,
-        )
-        spec_number = self._table.workflow.spec_of[step]
-        found = self._shortages.get((spec_number, hash(key)))
+        number = self._table.workflow.spec_of[step]
+        capped = self._table.workflow.specs[number].max_parallel is not None
+        key = (number, step if capped else -1, position if again else -1)
+        found = self._shortages.get(key)
         if found is None:
-            found = self._shortages[(spec_number, hash(key))] = self._shortage(position, step, again)
+            found = self._shortages[key] = self._shortage(position, step, again)
         return found
 
     def _shortage(self, position: int, step: int, again: int) -> list[Reason]:
@@ -274,7 +279,9 @@ class RunExplainer:
         if again and request.memory_bytes and spec.retry.memory > 1:
             request = self._raised(request, position, spec.retry.memory)
         found: list[Reason] = list(self._caps(step))
-        found += self._resources.shortages(request, epoch=self._run.epoch, run=self._run.number)
+        run = self._run
+        session = run.options.get("session")
+        found += self._resources.shortages(request, epoch=run.epoch, run=run.number, session=session)
         if found:
             return found
         asks = [amount_text(id, amount) for id, amount in request.machine()]
@@ -297,7 +304,7 @@ class RunExplainer:
         mine = [task for task in running if task.run == run.number]
         own = workflow.spec(step).max_parallel
         if own is not None:
-            of_step = [task for task in mine if self._table.step_of(task.position)[0] == step]
+            of_step = [task for task in mine if self._resources.step_of(task) == step]
             yield from self._cap("step", own, workflow.names[step], of_step)
         limit = workflow.max_parallel
         if run.above is None:
@@ -492,7 +499,7 @@ class RunExplainer:
         if status == "blocked" and reason == "dependencies":
             return (status, *table.open_parents(step)) if step not in table.workflow.undoes else step
         if status in ("cancelled", "skipped") and reason not in ("condition", "upstream", "trigger_rule"):
-            return (status, reason)
+            return (status, reason, row is not None and row[3] > 0)
         if status in ("cancelled", "skipped") and reason != "condition":
             return (status, reason, *table.workflow.graph.parents(step))
         return step

@@ -15,7 +15,7 @@ import msgspec
 
 from codomyrmex.clock import to_datetime
 from codomyrmex.logistics.orchestration.project.resource_facts import ResourceFacts
-from codomyrmex.logistics.orchestration.project.run_views import RunView
+from codomyrmex.logistics.orchestration.project.run_views import RunView, clock_text
 from codomyrmex.logistics.orchestration.project.states import RunIntent
 from codomyrmex.logistics.orchestration.project.wait_reasons import (
     ConcurrencyKey,
@@ -32,9 +32,9 @@ SELECT run.number, run.epoch, run.options, coalesce(run.root, run.number), run.p
 FROM run LEFT JOIN run AS root ON root.number = run.root WHERE run.id = ?
 """
 OLDER = """
-SELECT id, workflow, status, coalesce(started_at, created_at), intent FROM run
+SELECT id, workflow, status, coalesce(started_at, created_at), intent, count(*) OVER () FROM run
 WHERE concurrency = ? AND number < ? AND status IN ('pending', 'running', 'paused')
-AND coalesce(root, number) <> ? ORDER BY number
+AND coalesce(root, number) <> ? ORDER BY number LIMIT 1
 """
 ASKED = "SELECT by, at FROM intent WHERE run = ? AND kind IN ({kinds}) ORDER BY sequence DESC LIMIT 1"
 INTENTS = "SELECT at, body FROM event WHERE run = ? AND body LIKE '%\"intent\"%' ORDER BY sequence"
@@ -101,6 +101,33 @@ class RunHolds:
             found.append(Paused(run=view.execution_id, since=since, by=by))
         return found
 
+    @property
+    def headline(self) -> str:
+        """What follows `Run k3f9 of 'nightly' is paused`: why it stands so, or to whom it belongs."""
+        view, now = self.view, to_datetime(self._resources.now_us)
+        if view.error and view.failed_step is None:
+            return f": {view.error}"
+        if view.status == "cancelled":
+            by, at = self.asked("cancel", "kill")
+            return f"{f' by {by}' if by else ''}{f' at {clock_text(at, now)}' if at is not None else ''}"
+        said = [self._hold_text(hold, now) for hold in self.reasons]
+        if not said and view.owner is not None:
+            said.append(f"; it belongs to {view.owner}")
+        if view.intent in ("cancel", "kill") and not view.final:
+            by, at = self.asked(view.intent)
+            asker = f" by {by}" if by else ""
+            said.append(f"; it was asked to end ({view.intent}){asker} at {clock_text(at, now)}")
+        return "".join(said)
+
+    def _hold_text(self, hold: Reason, now: datetime) -> str:
+        if isinstance(hold, Paused):
+            asked, resume = hold.asked_text(now), f"codomyrmex resume {hold.run} goes on"
+            if self.view.status == "paused":
+                return f"{asked}; {resume}"
+            return f"; it was asked to pause{asked}, and what runs ends first; {resume}"
+        sentence = hold.sentence(now)
+        return f"; it {sentence}" if isinstance(hold, ConcurrencyKey) else f"; {sentence}"
+
     def _gate(self) -> Reason:
         run = self.run
         older = (
@@ -108,7 +135,7 @@ class RunHolds:
         )
         if not older:
             return Gate()
-        id, workflow, status, since, intent = older[0]
+        id, workflow, status, since, intent, count = older[0]
         return ConcurrencyKey(
             key=str(run.concurrency),
             run=id,
@@ -116,7 +143,7 @@ class RunHolds:
             status=status,
             since=to_datetime(since),
             cancelling=intent in ("cancel", "kill"),
-            more=len(older) - 1,
+            more=count - 1,
         )
 
     def asked(self, *kinds: str) -> tuple[str | None, datetime | None]:

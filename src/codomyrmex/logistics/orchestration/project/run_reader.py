@@ -221,7 +221,7 @@ class RunReader:
 
         explainer, table = self._explainer(run_id, {})
         view = explainer.view
-        about = [f"Run {run_id} of {view.workflow!r} is {view.status}{self._because(view, explainer)}."]
+        about = [f"Run {run_id} of {view.workflow!r} is {view.status}{explainer.headline}."]
         if view.phase != "main" and not view.final:
             about.append(f"Its steps have ended; it is {_PHASE_WORDS[view.phase]}.")
         if task is None:
@@ -411,16 +411,6 @@ class RunReader:
             if engine.epoch == epoch and not engine_store.dead(engine, self._state_dir, now_us=_now_us()):
                 return f"engine {epoch} pid {engine.pid}"
         return "nobody"
-
-    def _because(self, view: RunView, explainer: RunExplainer) -> str:
-        """What there is to say of the run as a whole."""
-        if view.error and view.failed_step is None:
-            return f": {view.error}"
-        holds = explainer.holds
-        if holds:
-            now = to_datetime(_now_us())
-            return f"; {'; '.join(hold.sentence(now) for hold in holds)}"
-        return f"; it belongs to {view.owner}" if view.owner is not None else ""
 
 
 class RunResults(Mapping[str, Any]):

@@ -111,7 +111,8 @@ def read_resources(written: Mapping[str, Any]) -> dict[str, int]:
     for name, amount in written.items():
         if not name.startswith("x-"):
             kind = MACHINE_AMOUNTS.get(name, NAMED_AMOUNT)
-            held[DEFAULT_QUOTA if name == QUOTA_WORD else name] = kind.read(amount)
+            word = DEFAULT_QUOTA if name == QUOTA_WORD else str.__str__(name)  # may be a ResourceType
+            held[word] = kind.read(amount)
     return held
 
 

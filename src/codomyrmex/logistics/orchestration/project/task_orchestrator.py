@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
@@ -149,8 +149,10 @@ class TaskOrchestrator:
 
     # -- submitting ------------------------------------------------------------------------------
 
-    def submit_task(self, task: Task | Mapping[str, Any]) -> str:
+    def submit_task(self, task: Task | Mapping[str, Any], *, session_id: str | None = None) -> str:
         """Accepts a task and returns its id; see the module for what is durable then.
+
+        A task of a session is served out of what the session holds.
 
         Raises `ValidationError` (also for a dependency that was not submitted before), `ResourceRefused`,
         and `Conflict` for an id that is taken.
@@ -165,6 +167,8 @@ class TaskOrchestrator:
             ready = starter.ready(definition_of(task, cpu=cpu), {}, run_id=task.id)
         except ValidationError as error:
             raise of_task(error, task) from None
+        if session_id is not None:
+            ready.run.options = replace(ready.run.options, session=session_id)
         entry = _Entry(task=task, ready=ready)
         with self._lock:
             self._refuse_taken(starter, task)
@@ -194,10 +198,10 @@ class TaskOrchestrator:
             self.submit_task(task)
         return [task.id for task in given]
 
-    def execute_task(self, task: Task | Mapping[str, Any]) -> TaskResult:
+    def execute_task(self, task: Task | Mapping[str, Any], *, session_id: str | None = None) -> TaskResult:
         """Submits a task and waits for its end; returns also when it failed or was refused."""
         try:
-            task_id = self.submit_task(task)
+            task_id = self.submit_task(task, session_id=session_id)
         except REFUSALS as refusal:
             refused = task.id if isinstance(task, Task) else None
             return TaskResult(task_id=refused, status=TaskStatus.FAILED, error=str(refusal))

@@ -76,17 +76,20 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherEngine:
-    """An engine that has, or waits for, some of a resource; `state` is the folder of its state, if known."""
+    """An engine, or somebody, that has or awaits some of a resource; `state` is the folder of its state."""
 
     engine: int
+    """Its epoch, or its number in the ledger of the host."""
     pid: int | None = None
     state: str | None = None
+    who: str | None = None
+    """Who allotted it by hand."""
     amount: int = 0
     since: datetime | None = None
 
     def text(self, resource: str, now: datetime) -> str:
         """`2 CPUs by pid 4121 of /srv/b/.codomyrmex since 13:59:00`."""
-        who = f"pid {self.pid}" if self.pid is not None else f"engine {self.engine}"
+        who = self.who or (f"pid {self.pid}" if self.pid is not None else f"engine {self.engine}")
         where = f" of {self.state}" if self.state else ""
         since = f" since {clock_text(self.since, now)}" if self.since is not None else ""
         return f"{amount_text(resource, self.amount)} by {who}{where}{since}"
@@ -138,6 +141,8 @@ class ResourceShort(Fact):
     ahead: tuple[OtherEngine, ...] = ()
     """Engines that have waited for it longer."""
     offline: bool = False
+    session: str | None = None
+    """Of whose holding it is short, where a session serves its own runs."""
 
     @property
     def short_by(self) -> int:
@@ -159,7 +164,7 @@ class ResourceShort(Fact):
         label = LABELS.get(self.resource, self.name)
         if self.offline:
             return f"waits for {label}, which is offline (codomyrmex resources online {self.name})"
-        parts = [self._figures(label)]
+        parts = [self._figures(label if self.session is None else f"{label} of session {self.session}")]
         alone = self.resource not in LABELS and self.capacity == UNIT
         if self.holders:
             held = [each.text(self.resource, now, amounts=not alone) for each in self.holders[:2]]
@@ -240,13 +245,17 @@ class OtherEngines(Fact):
         """`waits for CPU: other engines of this machine have 2 CPUs by pid 4121 of /srv/b since 13:59:00`."""
         label = LABELS.get(self.resource, self.resource)
         asked, whole = (amount_text(self.resource, each) for each in (self.asked, self.capacity))
-        held = listed([each.text(self.resource, now) for each in self.engines[:2]], self._others(), "engine")
-        text = (
-            f"waits for {label}: it asks for {asked}, and of the machine's {whole} other engines have {held}"
-        )
-        if self.waits_before:
-            text += f"; {self.waits_before} {'waits' if self.waits_before == 1 else 'wait'} longer"
-        return text
+        parts = [f"waits for {label}: it asks for {asked}"]
+        if self.engines:
+            held = listed(
+                [each.text(self.resource, now) for each in self.engines[:2]], self._others(), "engine"
+            )
+            parts.append(f"of the machine's {whole} other engines have {held}")
+        if self.waits_before == 1:
+            parts.append("another engine has waited for it longer")
+        elif self.waits_before:
+            parts.append(f"{self.waits_before} other engines have waited for it longer")
+        return "; ".join(parts)
 
     def _others(self) -> int:
         return self.more + max(0, len(self.engines) - 2)
@@ -309,7 +318,7 @@ class ConcurrencyKey(Fact):
     def sentence(self, now: datetime) -> str:
         """`waits for run k3f9 of nightly, which has the concurrency key 'main' since 14:02:11`."""
         since = f" since {clock_text(self.since, now)}" if self.since is not None else ""
-        more = f" ({self.more} more are before it)" if self.more else ""
+        more = f" ({self.more} more {'is' if self.more == 1 else 'are'} before it)" if self.more else ""
         ending = " and was asked to cancel" if self.cancelling else ""
         text = f"waits for run {self.run} of {self.workflow}, which has the concurrency key {self.key!r}"
         return f"{text}{since}{ending}{more}"
@@ -414,9 +423,12 @@ class Paused(Fact):
 
     def sentence(self, now: datetime) -> str:
         """`the run is paused since 14:02:11 by alice; codomyrmex resume k3f9 goes on`."""
+        return f"the run is paused{self.asked_text(now)}; codomyrmex resume {self.run} goes on"
+
+    def asked_text(self, now: datetime) -> str:
+        """` since 14:02:11 by alice`, as far as it is known."""
         since = f" since {clock_text(self.since, now)}" if self.since is not None else ""
-        by = f" by {self.by}" if self.by else ""
-        return f"the run is paused{since}{by}; codomyrmex resume {self.run} goes on"
+        return since + (f" by {self.by}" if self.by else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

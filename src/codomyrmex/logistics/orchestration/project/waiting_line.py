@@ -42,6 +42,9 @@ class WaitingLine:
         self._lock = Lock()
         self._places: tuple[Place, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def join(self, wants: Mapping[str, int]) -> Place:
         """A place at the end."""
         place = Place(wants)

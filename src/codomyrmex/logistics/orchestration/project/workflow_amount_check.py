@@ -108,7 +108,7 @@ def _amount_fault(path: Path, name: str, kind: Amount, amount: float | str, tree
     """What is wrong with an amount of the right type."""
     advice: str | None = None
     message = kind.wanted
-    if isinstance(amount, str) and re.match(kind.pattern, amount, re.ASCII) is None:
+    if isinstance(amount, str) and re.fullmatch(kind.pattern, amount, re.ASCII) is None:
         advice = advice_on_text(name, amount, {"string"})
         return fault(path, tree, message, value=amount, code="wrong_value", advice=advice)
     try:
@@ -145,7 +145,7 @@ def _name_fault(path: Path, name: str, tree: Any) -> Fault | None:
             nearest=near,
             advice="a resource of your own needs a name less like it" if is_slip else None,
         )
-    if re.match(NAME_PATTERN, name, re.ASCII) is None:
+    if re.fullmatch(NAME_PATTERN, name, re.ASCII) is None:
         message = "a resource is named with up to 128 letters, digits, _ . and -"
         return fault(path, tree, message, value=name, code="bad_name", nearest=clean_name(name))
     return None

@@ -45,7 +45,7 @@ NO_SECRET_IN = {
     "outputs": "outputs are stored and shown",
     "labels": "labels are stored and shown",
     "concurrency": "the key is stored and shown",
-    "cache": "it becomes part of what is stored of the result",
+    "cache": "what a cache keeps is stored and shown",
     "working_dir": "a folder is stored and shown",
     "approval": "the question is stored and shown",
     "wait_for": "the name of a signal is stored and shown",

@@ -20,19 +20,19 @@ CREATE TABLE allotment (
     PRIMARY KEY (holder, resource)
 ) WITHOUT ROWID;
 
--- A holder whose next task does not fit. The number is its place in line.
+-- A holder whose next task does not fit.
 CREATE TABLE wait (
-    number     INTEGER PRIMARY KEY AUTOINCREMENT,
-    holder     INTEGER NOT NULL UNIQUE REFERENCES holder(number) ON DELETE CASCADE,
+    holder     INTEGER PRIMARY KEY REFERENCES holder(number) ON DELETE CASCADE,
+    place      INTEGER NOT NULL,                   -- in the line; who gives something back goes to its end
     since      INTEGER NOT NULL,
     renewed    INTEGER NOT NULL                    -- of a process that was stopped this grows old
 );
 CREATE TABLE wait_amount (
-    wait       INTEGER NOT NULL REFERENCES wait(number) ON DELETE CASCADE,
-    part       TEXT    NOT NULL,                   -- head: one task; want: all its tasks; idle: held, of no use meanwhile
+    holder     INTEGER NOT NULL REFERENCES wait(holder) ON DELETE CASCADE,
+    part       TEXT    NOT NULL,                   -- head: one task; want: all tasks; idle: held, of no use meanwhile
     resource   TEXT    NOT NULL,
     amount     INTEGER NOT NULL,
-    PRIMARY KEY (wait, part, resource)
+    PRIMARY KEY (holder, part, resource)
 ) WITHOUT ROWID;
 
 -- What somebody keeps beside the tasks, with an end or until it is released.

@@ -7,7 +7,8 @@ worker ends.
 `run` returns only when nothing of the attempt is left: a worker that answers holds no process of a command
 that it ran, and the verdict on one that does not answer is written after its whole tree is gone. Where even
 the supervisor was killed, what carries the worker's mark in its environment is killed first. An attempt
-that saw a device, or left processes behind, has ended when its worker has.
+that saw a device, or left something in its worker that does not belong to the next one (`spent`), has ended
+when its worker has.
 """
 
 from __future__ import annotations
@@ -255,7 +256,7 @@ class ProcessExecutor:
                 raise WorkerStartFailed("the executor has been closed")
             self._send(begun, worker)
         elif begun.outcome is not None:
-            self._pool.end(worker)
+            self._pool.see_end(worker)
             return begun.outcome
         try:
             header, body = worker.receive()
@@ -291,7 +292,7 @@ class ProcessExecutor:
             self._pool.replace(worker)
             return None
         outcome = _outcome(header, body)
-        if worker.kind.holds_devices or "left" in header:
+        if worker.kind.holds_devices or "spent" in header:
             begun.outcome = outcome
             worker.close()
             return None

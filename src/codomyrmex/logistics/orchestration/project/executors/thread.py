@@ -173,8 +173,15 @@ def load_arguments(
     parameters: bytes, secrets: Mapping[str, str] | None, describe: Callable[[], Attempt]
 ) -> dict[str, Any]:
     """The same from their bytes; the attempt is asked for only where one of them is in a file."""
-    arguments: dict[str, Any] = values.load(parameters, open_file=lambda tag: _files_of(describe).read(tag))
-    return invoke.with_secrets(arguments, secrets) if secrets else arguments
+    arguments: dict[str, Any]
+    if secrets:
+        tree = invoke.with_secrets(values.decode_tree(parameters), secrets)
+        arguments = values.from_tagged(
+            tree, classes=True, open_file=lambda tag: _files_of(describe).read(tag)
+        )
+    else:
+        arguments = values.load(parameters, open_file=lambda tag: _files_of(describe).read(tag))
+    return arguments
 
 
 def keep_result(value: Any, describe: Callable[[], Attempt]) -> bytes:

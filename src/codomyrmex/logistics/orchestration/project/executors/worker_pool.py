@@ -1,8 +1,8 @@
 """The workers of an executor that run nothing at the moment, and how workers come and go.
 
 Layer: executors. A worker goes after 10,000 attempts, when its runner has grown (see `GROWTH_BYTES`), when it
-was killed or crashed, when an allocation failed in it, when it runs old code, and after work on a device,
-whose memory is free only when the process is gone.
+was killed or crashed, when an allocation failed in it, when it runs old code, when the attempt left processes
+behind, and after work on a device, whose memory is free only when the process is gone.
 
 In place of one that went, a *spare* is started in the background, so that the next attempt finds a worker
 that is up: at most one of a kind, only while no other of the kind is idle, and only for a kind whose workers
@@ -127,9 +127,8 @@ class WorkerPool:
         self._retire(worker)
         self._want_spare(worker)
 
-    def end(self, worker: WorkerProcess) -> None:
-        """Ends an idle worker and waits until nothing of it is left; a spare takes its place."""
-        worker.close()
+    def see_end(self, worker: WorkerProcess) -> None:
+        """Waits for a worker that was told to end until nothing of it is left; a spare takes its place."""
         self._wait_for([worker], time.monotonic() + CLOSE_LIMIT_S)
         self._want_spare(worker)
 

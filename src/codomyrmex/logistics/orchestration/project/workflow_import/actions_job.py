@@ -56,7 +56,7 @@ ADVICE: Mapping[str, str] = {
     "environment": "put an approval or a parameter in its place",
     "concurrency": "limit it where you start the runs",
     "outputs": "a step's output is what it prints: ${steps.NAME.output.stdout}",
-    "secrets": "secrets are read from the environment",
+    "secrets": 'a step names the secrets that it needs: `env: {X: "${secrets.X}"}`',
     "on": "a workflow here is started by `codomyrmex run`",
     "run-name": "",
 }
@@ -375,7 +375,7 @@ class _Chain:
             self.facts.report.leave_out(self.context.path, f"the variable {name!r}: no name of a variable")
             return None
         try:
-            return self.context.template(value)
+            return self.context.variable(value)
         except NotCarried as error:
             advice = f"set {name} in the environment where you run the workflow"
             self.facts.report.leave_out(self.context.path, f"the variable {name}: {error}", advice)

@@ -2,8 +2,8 @@
 
 Layer: pure. What only a run of the original would know (the ref, an input, an output of a job) becomes a
 parameter of the workflow, empty by default and told of, so that nothing is guessed. In shell texts a value
-that is not known now comes by an environment variable and is never part of the code; secrets come from the
-environment of whoever runs the workflow.
+that is not known now comes by an environment variable and is never part of the code; secrets stay secrets,
+whose values are to be set here. A condition cannot read one: it looks into the environment.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ class Context:
         path = tree.value
         if path[0] in ("env", "secrets") and len(path) == 2:
             if path[0] == "secrets":
-                self.secret(path[1])
+                advice = f"a condition reads no secret: set {path[1]} in the environment where you run the workflow"
+                self.report.leave_out(self.path, f"the secret {path[1]}", advice)
             return f"(env.{path[1]} ?? '')" if re.fullmatch(r"\w+", path[1]) else self._parameter(tree)
         if path[0] == "needs" and len(path) == 3 and path[2] == "result":
             end = self.results.get(path[1])
@@ -186,10 +187,11 @@ class Context:
             return self._parameter(tree, "success")
         return self._parameter(tree)
 
-    def secret(self, name: str) -> None:
-        """Notes that a secret is used."""
-        advice = f"it is read from the environment: set {name} where you run the workflow"
-        self.report.leave_out(self.path, f"the secret {name}", advice)
+    def secret(self, name: str) -> str:
+        """The reference to a secret, whose value has to be set here: that is noted."""
+        advice = f"set it here: codomyrmex secrets set {name}"
+        self.report.leave_out(self.path, f"the value of the secret {name}", advice)
+        return f"${{secrets.{name}}}"
 
     def _comparison(self, tree: Expression) -> str:
         left, right = tree.operands
@@ -248,6 +250,12 @@ class Context:
         return self._parameter(tree)
 
     # -- texts
+
+    def variable(self, text: Any) -> str:
+        """The value of a variable of the environment: as `template`, but one secret may be the whole of it."""
+        pieces = self.cut(text_of(text))
+        name = None if len(pieces) != 1 or isinstance(pieces[0], str) else _secret_of(pieces[0])
+        return self.template(text) if name is None else self.secret(name)
 
     def template(self, text: Any) -> str:
         """A text of ours with the same value; `NotCarried` where a secret is part of it."""
@@ -312,15 +320,14 @@ class Context:
 
     def _variable(self, piece: Expression, env: dict[str, str]) -> str:
         """The environment variable that holds a value, added to `env` if it is not there by itself."""
-        secrets = _secrets(piece)
-        if piece.kind == "context" and piece.value[0] in ("env", "secrets") and len(piece.value) == 2:
-            for name in secrets:
-                self.secret(name)
+        if piece.kind == "context" and piece.value[0] == "env" and len(piece.value) == 2:
             return str(piece.value[1])
-        if secrets:
+        secret = _secret_of(piece)
+        if secret is None and _secrets(piece):
             raise NotCarried("an expression over a secret")
-        value = self.filled_in(piece)
-        wanted = (clean_name(piece.source.replace(".outputs.", "."), dots=False) or "VALUE").upper()[:60]
+        value = self.filled_in(piece) if secret is None else self.secret(secret)
+        said = piece.source.replace(".outputs.", ".") if secret is None else f"SECRET_{secret}"
+        wanted = (clean_name(said, dots=False) or "VALUE").upper()[:60]
         name, number = wanted, 2
         while env.get(name, value) != value:
             name, number = f"{wanted}_{number}", number + 1
@@ -355,9 +362,21 @@ def _is_result(end: JobEnd, wanted: str) -> str:
     return "false"
 
 
+_TOKEN = ("github", "token")
+"""The secret GITHUB_TOKEN under another name."""
+
+
 def _secrets(tree: Expression) -> list[str]:
-    found = (each.value for each in walk(tree) if each.kind == "context" and each.value[0] == "secrets")
-    return [path[1] if len(path) > 1 else "*" for path in found]
+    """The names of all secrets in an expression."""
+    found = (each.value for each in walk(tree) if each.kind == "context")
+    secrets = (("secrets", "GITHUB_TOKEN") if path == _TOKEN else path for path in found)
+    return [path[1] if len(path) > 1 else "*" for path in secrets if path[0] == "secrets"]
+
+
+def _secret_of(tree: Expression) -> str | None:
+    """The name of the secret that an expression is and nothing else."""
+    names = _secrets(tree) if tree.kind == "context" else []
+    return names[0] if names and re.fullmatch(r"[A-Za-z_]\w*", names[0], re.ASCII) else None
 
 
 def _literal(value: Any) -> str:

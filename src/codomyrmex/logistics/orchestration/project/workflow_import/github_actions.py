@@ -149,7 +149,7 @@ def _workflow_env(facts: Facts) -> Iterator[tuple[str, str]]:
     context = Context(report=facts.report, path=("env",), values={"github.workflow": facts.workflow})
     for name, value in facts.env.items():
         try:
-            yield name, context.template(value)
+            yield name, context.variable(value)
         except NotCarried as error:
             advice = f"set {name} in the environment where you run the workflow"
             facts.report.leave_out(("env", name), f"the variable {name}: {error}", advice)

@@ -8,7 +8,7 @@ value.
 from __future__ import annotations
 
 from .failures import describe_failure
-from .values import Unserialisable
+from .values import MARKER, Unserialisable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,13 +44,16 @@ def failure_of(
     return ("out_of_memory" if isinstance(problem, MemoryError) else "failed"), fields
 
 
-def with_secrets(value: Any, secrets: Mapping[str, str]) -> Any:
-    """`value` with every `{"$secret": NAME}` of a name that was given replaced by the secret."""
-    if type(value) is dict:
-        name = value.get("$secret")
-        if len(value) == 1 and type(name) is str and name in secrets:
+def with_secrets(tree: Any, secrets: Mapping[str, str]) -> Any:
+    """A tree of tagged JSON with every `{"$secret": NAME}` of a name that was given replaced by the secret.
+
+    Data never looks like that there: `values` tags it.
+    """
+    if type(tree) is dict:
+        name = tree.get(MARKER)
+        if len(tree) == 1 and type(name) is str and name in secrets:
             return secrets[name]
-        return {key: with_secrets(item, secrets) for key, item in value.items()}
-    if type(value) is list:
-        return [with_secrets(item, secrets) for item in value]
-    return value
+        return {key: with_secrets(item, secrets) for key, item in tree.items()}
+    if type(tree) is list:
+        return [with_secrets(item, secrets) for item in tree]
+    return tree

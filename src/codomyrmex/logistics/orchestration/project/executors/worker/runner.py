@@ -186,9 +186,8 @@ class Runner:
     def _perform(self, header: dict[str, Any], body: bytes) -> bytes:
         """Runs the action; its value as bytes."""
         module = sys.modules[stub_package.CURRENT_TASK]
-        secrets, redactor = header.get("secrets"), None
-        if secrets:
-            redactor = self._redactor = self._hide(secrets)
+        secrets: dict[str, str] = header.get("secrets") or {}
+        redactor = self._hide(secrets) if secrets else None
         self._task = module.CurrentTask(
             run_id=header["run_id"],
             task=header["task"],
@@ -208,11 +207,13 @@ class Runner:
         function = self._modules.find(header["module"], header["action"])
         folder, scratch = header.get("files") or (None, False)
         files = None if folder is None else file_codecs.ValueFiles(folder, scratch=scratch)
-        parameters = (
-            {} if body == b"{}" else values.loads(body, open_file=None if files is None else files.read)
-        )
-        if secrets:
-            parameters = invoke.with_secrets(parameters, secrets)
+        parameters = {}
+        if body != b"{}":
+            parameters = values.loads(
+                body,
+                open_file=None if files is None else files.read,
+                change=None if redactor is None else lambda tree: invoke.with_secrets(tree, secrets),
+            )
         value = invoke.call(function, parameters)
         if value is None:
             return b"null"
@@ -224,7 +225,7 @@ class Runner:
 
     def _hide(self, secrets: dict[str, str]) -> redaction.Redactor:
         """From here on nothing that is written or said shows these secrets; `_finish` ends it."""
-        redactor = redaction.Redactor(secrets)
+        redactor = self._redactor = redaction.Redactor(secrets)
         redaction.enter(redactor)
         self._output = PumpedOutput(self._pump, secrets)
         return redactor

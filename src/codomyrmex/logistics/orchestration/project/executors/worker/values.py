@@ -6,7 +6,8 @@ JSON types stay as they are. Anything else that has a faithful text form becomes
 T one of datetime, date, time, timedelta (microseconds), path, decimal, uuid, bytes (base64), set, frozenset,
 tuple, float (`nan`, `inf`, `-inf`), int (hexadecimal, where 64 bits do not hold it), text (base64 of UTF-8
 with lone surrogates), enum, dataclass, msgspec, pydantic (these four with `"class": "module:Name"`), and dict
-(pairs; also for a plain dict that happens to have the key `$type`). Values that have a codec (`file_codecs`)
+(pairs; also for a plain dict that happens to have the key `$type`, or `$secret`: that one marks the place of a
+secret in parameters, and no data may stand for one). Values that have a codec (`file_codecs`)
 become `{"$type": "file", "value": {codec, bytes, sha256, suffix}}` and a file beside the state, or, where that
 is small, its content in the tag.
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Open = Callable[[Any], Any]
 
 TAG = "$type"
+MARKER = "$secret"
 MAX_DEPTH = 200
 _INT_LOW, _INT_HIGH = -(2**63), 2**64 - 1
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -99,9 +101,13 @@ def dumps(
     return _encode(tree if change is None else change(tree)).encode()
 
 
-def loads(data: bytes, *, classes: bool = True, open_file: Optional[Open] = None) -> Any:
-    """The value of what `dumps` wrote."""
+def loads(
+    data: bytes, *, classes: bool = True, open_file: Optional[Open] = None, change: Optional[Open] = None
+) -> Any:
+    """The value of what `dumps` wrote; `change` gives the tree to read instead."""
     tree = json.loads(data)
+    if change is not None:
+        tree = change(tree)
     return from_tagged(tree, classes=classes, open_file=open_file) if b'"$type"' in data else tree
 
 
@@ -165,7 +171,7 @@ def _tag_dict(value: dict[Any, Any], depth: int, keep: Optional[Keep]) -> Any:
         step = f".{key}" if type(key) is str and key.isidentifier() else f"[{key!r}]"
         problem.path = step + problem.path
         raise
-    if text_keys and TAG not in found:
+    if text_keys and TAG not in found and MARKER not in found:
         return value if same and type(value) is dict else found
     return {TAG: "dict", "value": [[_tag(key, depth, keep), item] for key, item in found.items()]}
 
