@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +12,20 @@ from codomyrmex.logistics.orchestration.project.executors.worker import offsprin
 
 # The script is the supervisor of a runner that it forks; what the runner writes is what a test sees.
 SCRIPT = """
-import os, signal, subprocess, sys, time
+import os, signal, subprocess, sys, threading, time
 from codomyrmex.logistics.orchestration.project.executors.worker import offspring, tree
 
 def gone(pid):
     while os.path.exists("/proc/%d" % pid): time.sleep(0.002)
+
+def in_thread(call, given):
+    made, stay = [], threading.Event()
+    def work():
+        made.append(call(given))
+        stay.wait()
+    threading.Thread(target=work, daemon=True).start()
+    while not made: time.sleep(0.002)
+    return made[0]
 
 def serve(family):
 {body}
@@ -59,7 +67,9 @@ def run_as_runner(body: str) -> tuple[str, str]:
             "ended = subprocess.Popen(['true']); os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)",
             False,
         ),
-        ("os.close(family._descriptor)", False),
+        ("os.close(family._orphans); os.close(family._children)", False),
+        ("child = in_thread(subprocess.Popen, ['sleep', '60'])", True),
+        ("in_thread(subprocess.run, ['true'])", False),
     ],
 )
 def test_what_lives_is_left_and_what_has_ended_is_not(what: str, left: bool) -> None:
@@ -102,14 +112,16 @@ def test_the_runner_itself_goes_on() -> None:
     offspring.Offspring(os.getppid()).leave_if_forked()
 
 
-def test_without_lists_of_children_every_process_is_looked_at(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    family = offspring.Offspring(os.getppid())
-    os.close(family._descriptor)
-    family._path, family._descriptor = str(tmp_path / "absent"), -1
-    monkeypatch.setattr(offspring, "_waitid", None)
-    monkeypatch.setattr(offspring.tree, "descendants", lambda _: [os.getpid()])
+def test_without_lists_of_children_it_is_the_own_children_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offspring, "_list_of", lambda pid: f"/proc/{pid}/absent")
+    family = offspring.Offspring(os.getpid())
     assert not family.is_left()
-    monkeypatch.setattr(offspring.tree, "descendants", lambda _: [os.getpid(), 1])
-    assert family.is_left()
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        monkeypatch.setattr(family, "_pid", 0)
+        assert family.is_left()
+        monkeypatch.setattr(offspring, "_waitid", None)
+        assert not family.is_left()
+    finally:
+        child.kill()
+        child.wait()

@@ -113,8 +113,8 @@ def test_an_engine_that_is_killed_leaves_no_value_behind(
         "steps": [{"name": "hold", "call": "./hold.py:hold", "with": {"token": "${secrets.S0}"}}],
     }
     (project / "held.json").write_text(json.dumps(document))
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    engine = subprocess.Popen([sys.executable, "-m", "codomyrmex", "run", "held.json"], **quiet)
+    command = [sys.executable, "-m", "codomyrmex", "run", "held.json"]
+    engine = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: any(log.read_text() for log in state.glob("runs/*/hold.1.log")), timeout_s=20)
     finally:

@@ -193,8 +193,11 @@ def test_memory_is_short_by_the_figures_of_the_machine(
 ) -> None:
     monkeypatch.setenv("CODOMYRMEX_RESOURCES_MEMORY", "1GiB")
     big = {"run": ["sleep", "60"], "resources": {"cpu": 0.1, "memory": "600MiB"}}
+    last = {"name": "c", "sleep": 1, "dependencies": ["b"]}
     with opened(tmp_path / "state") as engine:
-        run_id = engine.start_workflow(document({"name": "a", **big}, {"name": "b", **big})).execution_id
+        run_id = engine.start_workflow(
+            document({"name": "a", **big}, {"name": "b", **big}, last)
+        ).execution_id
         running(engine, run_id, "a")
         found = reason(engine, run_id, "b", "resource")
         assert (found["resource"], found["unit"], found["short_by"]) == ("sys-memory", "bytes", 176 * 2**20)
@@ -683,9 +686,9 @@ def test_a_run_of_100_000_tasks_is_explained_in_no_more_than_a_second(engine: Or
     steps = [{"name": f"s{number}", "sleep": 1, "dependencies": ["each"]} for number in range(1000)]
     run_id = engine.start_workflow(document(each, *steps)).execution_id
     reason(engine, run_id, "each[0]", "approval")
-    began_s = time.process_time()
+    began_s = time.thread_time()
     found = engine.reader.explanation(run_id)
-    took_s = time.process_time() - began_s
+    took_s = time.thread_time() - began_s
     assert [(each.task, each.more) for each in found.reasons] == [("each", 0), ("s0", 997)]
     assert found.reasons[0].note == "0 of 100,000 items have ended, 100,000 wait"
     assert took_s < 3 * 0.3  # measured at 0.2 s

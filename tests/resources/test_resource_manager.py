@@ -16,7 +16,7 @@ import pytest
 
 from codomyrmex.clock import ManualClock
 from codomyrmex.exceptions import Conflict, EngineClosed, ResourceRefused, SettingsError, ValidationError
-from codomyrmex.logistics.orchestration.project import engine_store
+from codomyrmex.logistics.orchestration.project import engine_store, patient_claims
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.orchestration.project.resource_manager import ResourceManager
@@ -652,6 +652,19 @@ def test_what_a_killed_process_held_comes_back_while_somebody_waits(
         wait_until(lambda: waiting_count(shared) == 1)
         other.kill()
         assert taken(waiter.join()).requester_id == "ann"
+
+
+def test_who_asks_once_finds_what_a_killed_process_held(
+    shared: ResourceManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient_claims, "LOOK_FOR_DEAD_EVERY_S", 0.0)
+    with another_process(tmp_path / "state", "lock", 1) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert shared.allocate("lock", "ann") is None
+        other.kill()
+        other.wait()
+        assert shared.allocate("lock", "ann") is not None
 
 
 def test_what_a_killed_process_held_comes_back_at_the_next_opening(tmp_path: Path) -> None:

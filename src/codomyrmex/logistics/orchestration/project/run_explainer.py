@@ -8,6 +8,7 @@ run at once, and then the resources that it asks for. Tasks with the same reason
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -66,6 +67,8 @@ WHY_ENDED = {
     "reused": "its result was taken from an earlier run",
 }
 _PHASES = list(RunPhase)
+_DETAILS = re.compile("[:;,]")
+"""What stands before it in a sentence says the least that can be said."""
 
 
 class RunExplainer:
@@ -423,7 +426,8 @@ class RunExplainer:
             return f"waits for {table.name_of(parents[0])}{more}" if parents else status
         wait = table.wait_of(step) if status == "blocked" else None
         if wait is None:
-            return "ready" if status == "pending" else status
+            first = next(iter(self._pending(step, step)), None) if status == "pending" else None
+            return status if first is None else _DETAILS.split(first.sentence(now))[0]
         if wait.reason == "approval":
             return "waits for an answer" if wait.recorded_by is None else "is answered, which is not read yet"
         if wait.reason == "timer":
