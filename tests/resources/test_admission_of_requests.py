@@ -44,6 +44,7 @@ def admit_all(to: Admission) -> list[tuple[Lane, Claim]]:
     while (lane := to.next_lane()) is not None:
         to.take(lane, 1)
         held.append((lane, to.claim(lane)))
+    to.note_waits()
     return held
 
 
@@ -91,6 +92,15 @@ def test_a_quota_says_when_it_lets_the_next_one_through() -> None:
     assert admit_all(to) == []
     to.mark(5_100_000)
     assert len(admit_all(to)) == 1
+
+
+def test_a_lane_that_lacks_cpu_too_is_found_waiting_for_its_lock() -> None:
+    to = admission(semaphore("lock", 1, used=UNIT))
+    offer(to, Request(cpu_milli=4000), 2)
+    offer(to, Request(named=(LOCK,)), 1, run=2)
+    to.mark(100)
+    assert len(admit_all(to)) == 1
+    assert to.named.waiting == {"lock": (100, UNIT)}
 
 
 def test_what_another_engine_has_waited_for_longer_is_left_to_it() -> None:

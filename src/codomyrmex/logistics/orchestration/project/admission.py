@@ -145,8 +145,6 @@ class Admission:
             return None
         cpu_milli = self.share.cpu_milli
         best: Lane | None = None
-        self.retry_us = None
-        self.named.begin_look()
         for lane in self._filled.values():
             if best is not None and lane.heap[0] >= best.heap[0]:
                 continue
@@ -155,9 +153,19 @@ class Admission:
             if (lane.extra and not self._has_rest(lane)) or self._capped(lane):
                 continue
             best = lane
-        if best is None:
-            self.named.end_look(self._now_us)
         return best
+
+    def note_waits(self) -> None:
+        """After all was admitted that fits: what of the state's resources is waited for, and until when at least.
+
+        Whatever else a lane lacks: one that waits for two things is to be found waiting for both.
+        """
+        self.retry_us = None
+        self.named.begin_look()
+        for lane in self._filled.values():
+            if lane.request.named and not self._capped(lane):
+                self._named_free(lane)
+        self.named.end_look(self._now_us)
 
     def lacking(self) -> tuple[dict[str, int], dict[str, int]] | None:
         """What has to be allotted to this engine before the next in line fits, and what all that waits could use.

@@ -92,7 +92,7 @@ class Allotments:
         if self._refused:
             return True
         held = any(admission.share.allotted.values())
-        return held and not busy
+        return held and (not busy or bool(admission.share.free()))
 
     def refresh(self) -> None:
         """Says that this engine still waits; ends what dead engines of this host left behind."""

@@ -79,6 +79,9 @@ class ResourceClaims:
 
     def plan_waits(self, admission: Admission, batch: Batch) -> None:
         """After all was admitted that fits: what this engine waits for that others hold."""
+        if not admission.wants_named:
+            return
+        admission.note_waits()
         waiting = {}
         for id, (since_us, amount) in admission.named.waiting.items():
             found = admission.named.find(id)
