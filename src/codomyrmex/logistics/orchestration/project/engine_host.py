@@ -39,6 +39,7 @@ from codomyrmex.logistics.orchestration.project.machine_detection import (
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.news import News, StopAsked
 from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, nudge, socket_path
+from codomyrmex.logistics.orchestration.project.resource_owner import bury, free_the_dead
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, ended_children, load_run
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
@@ -51,6 +52,7 @@ from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
 from codomyrmex.settings import Settings
 
 if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.secret_store import SecretStore
     from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
 
 LOOK_FOR_DEAD_S = 0.5
@@ -104,20 +106,20 @@ class EngineHost:
         self._closed = False
         self._recovering = Lock()
         self._scratch: Any = None
+        self._secrets: SecretStore | None = None
         overrides = settings.overrides
         if settings.cpu_count is not None:
             overrides = replace(overrides, cpu_milli=1000 * settings.cpu_count)
         self._overrides = overrides
         self.machine = detect_machine(root, overrides=overrides)
         self._gpus_known = bool(self.machine.gpus)
-        self._dead_seen = -1
-        self._others: list[engine_store.EngineRow] = []
         workers = settings.max_workers or min(64, max(8, 4 * -(-self.machine.cpu_milli // 1000)))
-        self.epoch, self.token = self._enter(workers)
+        self._workers = workers
+        self._shared = settings.host_scope and state_dir is not None
+        self.epoch, self.token = self._enter()
         self._bury_the_dead()
-        shared = settings.host_scope and state_dir is not None
         self.ledger = HostLedger.open(
-            ledger_directory(os.environ) if shared else None,
+            ledger_directory(os.environ) if self._shared else None,
             clock=clock,
             token=self.token,
             state=str(state_dir or ""),
@@ -182,6 +184,8 @@ class EngineHost:
             self._gpus_known = True
             self.machine = replace(self.machine, gpus=detect_gpus(overrides=self._overrides))
             self.share.capacities.update(self.machine.capacities())
+            with self.database.transaction() as tx:
+                engine_store.tell_limits(tx, epoch=self.epoch, limits=self._limits())
         return self.machine.capacities()
 
     def resources_changed(self) -> None:
@@ -195,9 +199,11 @@ class EngineHost:
 
     def secrets(self, names: Collection[str]) -> Mapping[str, str]:
         """The values of secrets; raises `SecretNotFound` naming those that nobody has set."""
-        from codomyrmex.logistics.orchestration.project.secret_store import SecretStore
+        if self._secrets is None:
+            from codomyrmex.logistics.orchestration.project.secret_store import SecretStore
 
-        return SecretStore(self.state_dir, environ=os.environ).values(names)
+            self._secrets = SecretStore(self.state_dir, environ=os.environ)
+        return self._secrets.values(names)
 
     def describe(self, actions: list[tuple[str, str]], import_roots: tuple[str, ...]) -> list[dict[str, Any]]:
         """What a worker says of actions that reading their source cannot explain; nothing is imported here."""
@@ -290,17 +296,10 @@ class EngineHost:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _enter(self, workers: int) -> tuple[int, str]:
-        shared = self.settings.host_scope and self.state_dir is not None
-        limits = {
-            "cpu_milli": self.machine.cpu_milli,
-            "memory_bytes": self.machine.memory_bytes,
-            "workers": workers,
-            "scope": "host" if shared else "project",
-        }
+    def _enter(self) -> tuple[int, str]:
         try:
             with self.database.transaction(barrier=True) as tx:
-                epoch, token = engine_store.insert(tx, now_us=self.clock.now_us(), limits=limits)
+                epoch, token = engine_store.insert(tx, now_us=self.clock.now_us(), limits=self._limits())
                 if self.state_dir is not None:
                     self._lock = engine_store.EngineLock(engine_store.lock_path(self.state_dir, epoch))
         except BaseException:
@@ -308,6 +307,17 @@ class EngineHost:
                 self._lock.release()  # should the row be there all the same, this engine is seen to be dead
             raise
         return epoch, token
+
+    def _limits(self) -> dict[str, Any]:
+        """What readers are told that this engine may use."""
+        return {
+            "cpu_milli": self.machine.cpu_milli,
+            "memory_bytes": self.machine.memory_bytes,
+            "workers": self._workers,
+            "scope": "host" if self._shared else "project",
+            "host_dir": str(ledger_directory(os.environ)) if self._shared else None,
+            "capacities": self.machine.capacities(),
+        }
 
     def _executors(self, workers: int) -> dict[Isolation, Callable[[], Executor]]:
         def thread() -> Executor:
@@ -331,6 +341,7 @@ class EngineHost:
                 python=chosen.path,
                 max_workers=workers,
                 spawn=self.orchestrator.timekeeper.run_here,
+                later=self.orchestrator.timekeeper.call_soon,
             )
 
         return {Isolation.THREAD: thread, Isolation.ASYNC: coroutine, Isolation.PROCESS: process}
@@ -389,32 +400,19 @@ class EngineHost:
         else:
             ask_owner(self.database, self.state_dir, run_id, "cancel", now_us=self.clock.now_us())
 
-    def _bury_the_dead(self) -> None:
-        """Ends what dead engines left behind, also those whose runs had all ended."""
-        if self.state_dir is None:
-            return
+    def _bury_the_dead(self) -> bool:
+        """Ends what dead engines left behind, also those whose runs had all ended, and frees what they held."""
         now_us = self.clock.now_us()
-        for engine in engine_store.living(self.database):
-            if engine.epoch != self.epoch and engine_store.dead(engine, self.state_dir, now_us=now_us):
-                self._bury(engine)
+        return free_the_dead(self.database, self.state_dir, epoch=self.epoch, now_us=now_us)
 
     def _look_for_dead(self) -> None:
-        """Gives back what engines held that have died meanwhile; what they ran waits to be resumed."""
+        """What the dead ran waits to be resumed; what they held can be used at once."""
         try:
-            version = self.database.version()
-            if version != self._dead_seen:
-                self._others = [
-                    each for each in engine_store.living(self.database) if each.epoch != self.epoch
-                ]
-                self._dead_seen = version
-            now_us = self.clock.now_us()
-            dead = [each for each in self._others if engine_store.dead(each, self.state_dir, now_us=now_us)]
-            for engine in dead:
-                self._bury(engine)
+            freed = self._bury_the_dead()
         except StoreError as error:
             logger.warning("dead engines could not be looked for: %s", error)
             return
-        if dead:
+        if freed:
             self.resources_changed()
 
     def _nudge_engine(self, epoch: int) -> None:
@@ -422,19 +420,12 @@ class EngineHost:
             nudge(self.state_dir, epoch)
 
     def _bury(self, engine: engine_store.EngineRow) -> None:
-        """Fences a dead engine, ends every process that carries its token, then frees what it held.
-
-        Harmless to repeat. In this order, because what is freed may be taken at once by somebody else.
-        """
-        with self.database.transaction(barrier=True) as tx:
-            engine_store.end(tx, epoch=engine.epoch, now_us=self.clock.now_us())
-        if engine.boot_id == engine_store.boot_id():
-            _end_left_behind(engine.token)
-        with self.database.transaction() as tx:
-            resource_store.release_engine(tx, epoch=engine.epoch)
-        if engine.boot_id == engine_store.boot_id() and self.state_dir is not None:
-            engine_store.lock_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
-            socket_path(self.state_dir, engine.epoch).unlink(missing_ok=True)
+        if self.state_dir is not None:
+            same_boot = engine.boot_id == engine_store.boot_id()
+            now_us = self.clock.now_us()
+            bury(
+                self.database, self.state_dir, engine.epoch, engine.token, same_boot=same_boot, now_us=now_us
+            )
 
     def _nudged(self) -> None:
         self.orchestrator.timekeeper.call_soon(self.orchestrator.nudged)

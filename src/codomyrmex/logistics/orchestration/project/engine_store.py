@@ -153,6 +153,11 @@ def insert(tx: Transaction, *, now_us: int, limits: Mapping[str, Any] | None = N
     return int(tx.execute(FIND, (token,))[0][0]), token
 
 
+def tell_limits(tx: Transaction, *, epoch: int, limits: Mapping[str, Any]) -> None:
+    """Tells readers anew what an engine may use."""
+    tx.execute("UPDATE engine SET limits = ? WHERE epoch = ?", (msgspec.json.encode(limits).decode(), epoch))
+
+
 def renew(tx: Transaction, *, epoch: int, now_us: int) -> bool:
     """Extends the lease; False when another engine has declared this one dead."""
     return tx.execute_many(RENEW, [(now_us + round(LEASE_S * 1_000_000), epoch)]) == 1

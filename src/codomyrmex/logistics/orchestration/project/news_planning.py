@@ -164,6 +164,8 @@ def _plan_failure(plan: RunPlan, position: int, number: int, outcome: Outcome, *
             delay_us = round(decision.delay_s * 1_000_000)
             plan.retry(position, number, outcome.kind.value, error, outcome.ended_us, delay_us=delay_us)
             return
+        if outcome.kind is OutcomeKind.CRASHED and plan.crash_count(position):
+            error["message"] += f"; it {decision.why}, so it is not tried again"
     plan.fail(position, number, outcome.kind.value, error, outcome.ended_us)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from codomyrmex.clock import Clock
-from codomyrmex.logistics.orchestration.project import resource_store
+from codomyrmex.logistics.orchestration.project import resource_register, resource_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.allotments import Allotments
 from codomyrmex.logistics.orchestration.project.batch import Batch
@@ -98,6 +98,7 @@ class ResourceClaims:
             if not resource_store.take_quota(tx, id, old_us=old_us, new_us=new_us):
                 raise ClaimRefused(f"quota {id} was used by somebody else")
         for row in batch.claims:
+            resource_register.clear_expired(tx, now_us=batch.now_us, resource=row.resource)
             if not resource_store.claim(tx, row):
                 raise ClaimRefused(f"resource {row.resource} was taken by somebody else")
         if batch.waits is not None:

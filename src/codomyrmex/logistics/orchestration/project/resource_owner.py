@@ -83,13 +83,18 @@ def free_the_dead(database: Database, state_dir: Path | None, *, epoch: int, now
     ends = [(each.epoch, each.token, each.boot_id) for each in dead]
     ends += [tuple(row) for row in database.query(ENDED_HOLDERS)]
     for other, token, boot_id in ends:
-        _free(database, state_dir, other, token, same_boot=boot_id == engine_store.boot_id(), now_us=now_us)
+        same_boot = boot_id == engine_store.boot_id()
+        bury(database, state_dir, other, token, same_boot=same_boot, now_us=now_us)
     return bool(ends)
 
 
-def _free(
+def bury(
     database: Database, state_dir: Path, epoch: int, token: str, *, same_boot: bool, now_us: int
 ) -> None:
+    """Ends every process that a dead engine left behind, then fences it and frees what it held.
+
+    In this order, because what is freed may be taken at once by somebody else. Harmless to repeat.
+    """
     from codomyrmex.logistics.orchestration.project.nudge import socket_path
 
     if same_boot:

@@ -18,7 +18,9 @@ from codomyrmex.exceptions import Fault
 from codomyrmex.logistics.orchestration.project import resource_store
 from codomyrmex.logistics.orchestration.project.actions.catalogue import ActionCatalogue
 from codomyrmex.logistics.orchestration.project.actions.places import roots
+from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
 from codomyrmex.logistics.orchestration.project.child_making import with_heads
+from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, HostSettings
 from codomyrmex.logistics.orchestration.project.expressions import EvaluationError
 from codomyrmex.logistics.orchestration.project.function_folders import function_folders
@@ -48,6 +50,14 @@ if TYPE_CHECKING:
 
 MEMORY = ":memory:"
 logger = logging.getLogger(__name__)
+
+
+def secrets_of(workflow: CompiledWorkflow, children: Mapping[str, ChildDefinition]) -> set[str]:
+    """The names of the secrets that a workflow, or any that it starts, needs."""
+    found = {name for names in workflow.secrets.values() for name in names}
+    for child in children.values():
+        found |= secrets_of(child.workflow, child.children)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +142,9 @@ class RunStarter:
         else:
             children = {}
         self._refuse_impossible(prepared, children)
+        wanted = secrets_of(prepared.workflow, children)
+        if wanted:
+            self.host.secrets(wanted)  # raises for what nobody has set
         options = RunOptions(
             root=str(self.root),
             roots=tuple(

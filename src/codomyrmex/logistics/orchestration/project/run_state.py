@@ -121,7 +121,8 @@ class RunState:
     __slots__ = (
         "attempts", "blocked", "children", "compensation", "counts", "crashes", "deadline_us", "decoded", "errors",
         "failed_parents", "first_failure", "group_starts", "group_steps", "groups", "handler_failure", "id", "intent",
-        "journal_length", "load_output", "losses", "memory_raises", "number", "open", "options", "outcome", "outputs", "parameters",
+        "journal_length", "load_output", "losses", "memory_raises", "number", "open", "options", "outcome",
+        "outputs", "parameters",
         "parent", "paused_us", "phase", "result", "running", "signal_names", "signals",
         "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "timers", "typical_s",
         "undoable", "undone", "waiting", "whole_output", "wish_cancelled", "workflow",

@@ -21,7 +21,19 @@ import stat
 import sys
 import time
 
-from . import file_codecs, frames, invoke, memory, page, redaction, spool, stub_package, tree, values
+from . import (
+    file_codecs,
+    frames,
+    invoke,
+    memory,
+    offspring,
+    page,
+    redaction,
+    spool,
+    stub_package,
+    tree,
+    values,
+)
 from .log_pump import PumpedOutput
 from .modules import ActionNotFound, Modules
 
@@ -69,6 +81,7 @@ class Runner:
         self._spool_base: str = options["spool"]
         self._generation = 0
         self._modules = Modules(options["roots"])
+        self._offspring = offspring.Offspring(os.getppid())
         self._current = stub_package.install()
         self._task: CurrentTask | None = None
         self._streams = (sys.stdout, sys.stderr)
@@ -162,9 +175,11 @@ class Runner:
         self._wait_while_killed()
         self._finish(header, before)
         ended_us = started_us + int(duration_s * 1e6)
+        error = b"null" if fields is None else _json(fields)
+        spent = b',"spent":true' if self._is_spent() else b""
         self._send(
-            b'{"kind":"%b","started_us":%d,"ended_us":%d,"duration_s":%r,"error":%b}'
-            % (kind.encode(), started_us, ended_us, duration_s, b"null" if fields is None else _json(fields)),
+            b'{"kind":"%b","started_us":%d,"ended_us":%d,"duration_s":%r,"error":%b%b}'
+            % (kind.encode(), started_us, ended_us, duration_s, error, spent),
             result,
         )
 
@@ -214,7 +229,10 @@ class Runner:
                 open_file=None if files is None else files.read,
                 change=None if redactor is None else lambda tree: invoke.with_secrets(tree, secrets),
             )
-        value = invoke.call(function, parameters)
+        try:
+            value = invoke.call(function, parameters)
+        finally:
+            self._offspring.leave_if_forked()
         if value is None:
             return b"null"
         return values.dumps(
@@ -272,6 +290,10 @@ class Runner:
         redaction.enter(None)
         output, self._output = self._output, None
         return output is not None and not output.end()
+
+    def _is_spent(self) -> bool:
+        """Whether the attempt left something behind that the next one must not find: the worker has to go."""
+        return self._streams[0].closed or self._streams[1].closed or self._offspring.is_left()
 
     def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):
