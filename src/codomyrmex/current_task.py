@@ -151,6 +151,13 @@ class CurrentTask:
         if self._note is not None:
             self._note({"kind": "metric", "name": name, "value": value})
 
+    def refund(self, quota: str, amount: float) -> None:
+        """Gives back to a quota what this step asked for (`resources: {quota: 2000}`) and did not use."""
+        if amount <= 0:
+            raise ValueError(f"a refund is more than 0, not {amount!r}")
+        if self._note is not None:
+            self._note({"kind": "refund", "name": quota, "amount": amount})
+
     def secret(self, name: str) -> str:
         """The secret that the step was given under this name; raises `NoSecret` saying which there are."""
         secrets = self._secrets or {}

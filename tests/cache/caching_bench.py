@@ -11,6 +11,7 @@ from codomyrmex.logistics.orchestration.project import cache_store
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner, scope_of
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome
 from codomyrmex.logistics.orchestration.project.executors.thread import ThreadExecutor
+from codomyrmex.logistics.orchestration.project.resource_request import Grant
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
 from codomyrmex.logistics.orchestration.project.states import Isolation
@@ -89,7 +90,7 @@ class Bench:
 
     def attempt(self, run: RunState) -> Outcome:
         """Runs `fit` once and keeps what is to be kept, as the drain does."""
-        outcome = self.runner.run(run, 0, 1)
+        outcome = self.runner.run(run, 0, 1, Grant(request=run.spec_of(0).request))
         if outcome.cache_row is not None:
             with self.database.transaction() as tx:
                 cache_store.insert_many(tx, [outcome.cache_row])

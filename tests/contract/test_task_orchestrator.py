@@ -315,7 +315,7 @@ def test_an_engine_executes_tasks_and_refuses_sessions() -> None:
         result = engine.execute_task(Task("add", function=add, parameters={"a": 1}))
         assert result["result"] == 2
         assert engine.tasks.get_task_result(str(result.task_id)) is result
-        with pytest.raises(ValidationError, match="sessions are not there yet"):
+        with pytest.raises(ValidationError, match="no such session"):
             engine.execute_task(Task("add", function=add, parameters={"a": 1}), "s1")
 
 

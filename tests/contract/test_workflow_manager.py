@@ -31,12 +31,12 @@ def test_a_manager_alone_makes_runs_and_finds_workflows(tmp_path: Path) -> None:
         assert another.execute_workflow("dumping")["success"]
 
 
-def test_sessions_are_refused_until_there_are_any() -> None:
+def test_a_session_that_holds_nothing_is_refused() -> None:
     with WorkflowManager() as manager:
         manager.create_workflow("dumping", [DUMP], parameters=WHAT)
-        with pytest.raises(ValidationError, match="sessions are not there yet"):
+        with pytest.raises(ValidationError, match="no such session"):
             manager.execute_workflow("dumping", "s1")
-        with pytest.raises(ValidationError, match="sessions are not there yet"):
+        with pytest.raises(ValidationError, match="no such session"):
             manager.start_workflow("dumping", session_id="s1")
         assert manager.execute_workflow("dumping", session_id=None).success
 

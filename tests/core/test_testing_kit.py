@@ -10,6 +10,7 @@ import pytest
 from codomyrmex.clock import ManualClock, VirtualClock
 from codomyrmex.exceptions import CodomyrmexError, StoreFull, TaskNotFound, ValidationError
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
+from codomyrmex.logistics.orchestration.project.workflow import Workflow
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.testing import FaultyDatabase, assert_resumes, codomyrmex_engine, run_workflow
 
@@ -176,3 +177,11 @@ def test_a_workflow_that_comes_out_differently_after_a_kill_is_found_out(tmp_pat
     forgetful = f"import os\n{WORK}".replace("return 2 * n", "return 2 * n + os.getppid()")
     with pytest.raises(AssertionError, match=r"(?s)results differs .* \(seed=7\)"):
         assert_resumes(resumable(tmp_path, forgetful), kills=1, seed=7)
+
+
+def test_what_a_workflow_asks_for_is_there_whatever_machine_the_test_runs_on() -> None:
+    workflow = Workflow("large")
+    workflow.step(sum, iterable=[1]).options(
+        name="large", resources={"cpu": 500, "gpu": 3, "licence": 2, "memory": "900GiB"}, isolation="process"
+    )
+    assert run_workflow(workflow, stubs={"large": 1}).results["large"] == 1

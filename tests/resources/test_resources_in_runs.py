@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 import pytest
+from resource_steps import ask_and_give_back, fill, hold, seen
 
 from codomyrmex import OrchestrationEngine, Workflow
 from codomyrmex.exceptions import ResourceRefused, ValidationError
@@ -23,13 +24,6 @@ from waiting import wait_until
 
 Span = tuple[float, float]
 PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
-
-def hold(seconds: float) -> list[float]:
-    """Says when it began and ended; a wait, because the time between two ends is what is looked at."""
-    began = time.monotonic()
-    Event().wait(seconds)
-    return [began, time.monotonic()]
 
 
 @pytest.fixture
@@ -221,3 +215,55 @@ def test_a_resource_that_is_taken_out_of_service_holds_work_up_until_it_is_back(
     assert not engine.wait(execution.execution_id, 0.3)
     Thread(target=engine.resources.set_online, args=("door",)).start()
     assert engine.wait(execution.execution_id, 10)
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_what_an_action_did_not_use_of_a_quota_can_be_used_at_once(
+    engine: OrchestrationEngine, isolation: str
+) -> None:
+    add(engine, "api", 10, per_us=60_000_000, burst=10 * UNIT)
+    workflow = Workflow("w")
+    first = workflow.step(ask_and_give_back, used=4).options(resources={"api": 10}, isolation=isolation)
+    workflow.step(hold, seconds=0.0).options(resources={"api": 6}, dependencies=[first.name])
+    execution = engine.start_workflow(workflow)
+    assert engine.wait(execution.execution_id, 20)  # the quota alone would let it through after 36 s
+    assert execution.success
+
+
+def test_a_step_that_ran_out_of_memory_is_given_more(engine: OrchestrationEngine) -> None:
+    workflow = Workflow("w")
+    workflow.step(fill, mebibytes=96).options(
+        name="fill", resources={"memory": "64MiB"}, retry={"max_attempts": 3, "memory": 2}
+    )
+    execution = engine.execute_workflow(workflow)
+    assert execution.results["fill"] == 96 << 20
+    [task] = engine.reader.tasks(execution.execution_id)
+    assert task.attempt == 2
+    [(outcome, error)] = engine._host.database.query("SELECT outcome, error FROM attempt")
+    assert outcome == "out_of_memory"
+    assert "of the 64 MiB it asked for" in error
+
+
+def test_an_attempt_sees_its_devices_and_starts_as_many_threads_as_it_has_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODOMYRMEX_RESOURCES_GPU", "2")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    workflow = Workflow("w")
+    for name, resources in {"none": {"cpu": 3}, "one": {"gpu": 1}, "both": {"gpu": 2, "cpu": 0.5}}.items():
+        workflow.step(seen).options(name=name, resources=resources, isolation="process")
+    with OrchestrationEngine(state=tmp_path / "state", cpu_count=4, recover=False) as engine:
+        results = engine.execute_workflow(workflow).results
+        assert results["none"] == {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "3"}
+        assert results["one"] in ({"CUDA_VISIBLE_DEVICES": str(i), "OMP_NUM_THREADS": "1"} for i in (0, 1))
+        assert results["both"] == {"CUDA_VISIBLE_DEVICES": "0,1", "OMP_NUM_THREADS": "1"}
+        assert engine._host.share.free().keys() <= {"sys-compute", "gpu-0", "gpu-1"}
+
+
+def test_a_missing_secret_is_told_before_anything_runs(engine: OrchestrationEngine) -> None:
+    workflow = Workflow("w")
+    workflow.step(hold, seconds=0.0).options(env={"TOKEN": "${secrets.DEPLOY_TOKEN}"}, isolation="process")
+    with pytest.raises(ValidationError, match="DEPLOY_TOKEN"):
+        engine.start_workflow(workflow)
+    assert engine.reader.runs()[0] == []

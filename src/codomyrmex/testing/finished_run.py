@@ -23,6 +23,7 @@ from codomyrmex.logistics.storage.database import Database
 from codomyrmex.testing.answers import AnsweringClock, Answers
 from codomyrmex.testing.stubs import answers_in, stubbed
 from codomyrmex.testing.stubs import until as only_until
+from codomyrmex.testing.supply import supply
 from codomyrmex.workspace import find_workspace
 
 
@@ -116,6 +117,7 @@ def run_workflow(
         answers = Answers(engine, definition.document["name"], answers_in(definition, stubs or {}))
         clock.answers = answers
         definition = stubbed(definition, stubs or {})
+        supply(engine, definition.document)
         execution = engine.start_workflow(definition, parameters)
         ended = execution.wait(timeout_s)
         if answers.fault is not None:

@@ -129,6 +129,9 @@ def _stubbed(step: Document) -> Document:
         text, variables = shell_variables(parameters["command"])
         env = {**parameters.get("env", {}), **variables}
         changed["parameters"] = {**parameters, "command": text.replace("${", "$${"), "env": env}
+    if "resources" in step:  # what only a process can be held to means nothing to a stub
+        kept = {word: amount for word, amount in step["resources"].items() if word not in ("memory", "gpu")}
+        changed["resources"] = kept
     return {**changed, "module": __name__, "action": "stub_of", "isolation": "thread"}
 
 

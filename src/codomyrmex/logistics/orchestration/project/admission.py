@@ -167,10 +167,11 @@ class Admission:
                 self._named_free(lane)
         self.named.end_look(self._now_us)
 
-    def lacking(self) -> tuple[dict[str, int], dict[str, int]] | None:
+    def lacking(self, barred: Collection[str] = ()) -> tuple[dict[str, int], dict[str, int]] | None:
         """What has to be allotted to this engine before the next in line fits, and what all that waits could use.
 
-        None where nothing waits that a larger share of the machine would help.
+        Left out is what asks for anything of `barred`. None where nothing waits that a larger share of the machine
+        would help.
         """
         if self.workers <= 0:
             return None
@@ -178,13 +179,16 @@ class Admission:
         head: dict[str, int] = {}
         want: dict[str, int] = {}
         for lane in self._filled.values():
-            short = {} if self._capped(lane) else self._shortfall(lane)
+            asks = self._asks(lane)
+            if self._capped(lane) or any(id in barred for id, _ in asks):
+                continue
+            short = self._shortfall(lane)
             if not short:
                 continue
             if best is None or lane.heap[0] < best.heap[0]:
                 best, head = lane, short
             count = self.waiting_in(lane, self.workers)
-            for id, amount in self._asks(lane):
+            for id, amount in asks:
                 want[id] = want.get(id, 0) + amount * count
         return None if best is None else (head, self.share.growth(head, want))
 

@@ -24,7 +24,8 @@ LOOK_EVERY_S = 0.002
 """While it works an engine looks at most so often whether others want something."""
 LINGER_S = 1.0
 """An engine with nothing to do keeps its share for so long: it may be asked again at once."""
-ASK_AGAIN_S = 0.25
+ASK_AGAIN_S = 0.2
+"""A refused engine asks again after so long even if nobody has written: a hold may have expired meanwhile."""
 
 logger = get_logger(__name__)
 
@@ -41,6 +42,7 @@ class Allotments:
         self._crowded = True
         """Whether another engine waited when the ledger was last read."""
         self._refused = False
+        self._asked_s = -1.0
         self._busy_s = 0.0
 
     def review(self, admission: Admission, *, busy: bool) -> None:
@@ -68,24 +70,45 @@ class Allotments:
             self._failed(error)
 
     def provide(self, admission: Admission) -> bool:
-        """Asks for what the next in line lacks; True when something was allotted."""
-        if self._refused and not self._ledger.changed():
-            return False
-        lacking = admission.lacking()
-        if lacking is None:
-            self._end_wait()
-            return False
-        head, want = lacking
+        """Asks for what the next in line lacks; True when something was allotted.
+
+        Where that is not to be had now, this engine waits for it, and those behind are asked for that need
+        nothing of what is scarce.
+        """
+        now_s = self._clock.monotonic_s()
         try:
-            share = admission.share
-            granted = self._ledger.grow(head, want, capacity=share.capacities, idle=share.free())
+            if self._refused and now_s - self._asked_s < ASK_AGAIN_S and not self._ledger.changed():
+                return False
+            self._asked_s = now_s
+            return self._ask(admission)
         except StoreError as error:
             self._failed(error)
             return False
-        self._refused = not granted
-        self._crowded = True
-        admission.share.grow(granted)
-        return bool(granted)
+
+    def _ask(self, admission: Admission) -> bool:
+        share = admission.share
+        barred: set[str] = set()
+        while (lacking := admission.lacking(barred)) is not None:
+            head, want = lacking
+            granted = self._ledger.grow(
+                head, want, capacity=share.capacities, idle=share.free(), wait=not barred
+            )
+            self._crowded = True
+            if granted:
+                self._refused = bool(barred)
+                share.grow(granted)
+                return True
+            barred |= self._ledger.scarce or set(head)
+        if barred:
+            self._refused = True
+        elif self._refused:
+            self._refused = False
+            self._ledger.stop_waiting()
+        return False
+
+    def ask_again(self) -> None:
+        """Something in this process has changed what may be had: the next drain asks."""
+        self._asked_s = -1.0
 
     def due(self, admission: Admission, *, busy: bool) -> bool:
         """Whether a drain is wanted although there is no news: this engine waits, or has a share and no work."""
@@ -99,17 +122,10 @@ class Allotments:
         try:
             if self._refused:
                 self._ledger.renew_wait()
-            self._ledger.reap()
+            if self._ledger.reap():
+                self.ask_again()
         except StoreError as error:
             self._failed(error)
-
-    def _end_wait(self) -> None:
-        if self._refused:
-            self._refused = False
-            try:
-                self._ledger.stop_waiting()
-            except StoreError as error:
-                self._failed(error)
 
     def _give(self, admission: Admission, amounts: dict[str, int]) -> None:
         if amounts:

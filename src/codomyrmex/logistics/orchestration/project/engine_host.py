@@ -188,6 +188,20 @@ class EngineHost:
                 engine_store.tell_limits(tx, epoch=self.epoch, limits=self._limits())
         return self.machine.capacities()
 
+    def believe(self, overrides: Overrides) -> None:
+        """Takes what is given for what the machine has, from now on."""
+        given = {
+            name: value
+            for name in ("cpu_milli", "memory_bytes", "disk_bytes", "network_bps")
+            if (value := getattr(overrides, name)) is not None
+        }
+        gpus = self.machine.gpus
+        if overrides.gpu_count is not None:
+            self._gpus_known, gpus = True, detect_gpus(overrides=overrides)
+        self.machine = replace(self.machine, gpus=gpus, **given)
+        self.share.capacities.update(self.machine.capacities())
+        self.orchestrator.capacity.cpu_milli = self.machine.cpu_milli
+
     def resources_changed(self) -> None:
         """Somebody in this process has added, taken or given back a resource."""
         self.orchestrator.resources_changed()
@@ -323,12 +337,12 @@ class EngineHost:
         def thread() -> Executor:
             from codomyrmex.logistics.orchestration.project.executors.thread import ThreadExecutor
 
-            return ThreadExecutor()
+            return ThreadExecutor(on_note=self._noted)
 
         def coroutine() -> Executor:
             from codomyrmex.logistics.orchestration.project.executors.coroutine import AsyncExecutor
 
-            return AsyncExecutor()
+            return AsyncExecutor(on_note=self._noted)
 
         def process() -> Executor:
             from codomyrmex.logistics.orchestration.project.executors.interpreter import choose_interpreter
@@ -342,6 +356,7 @@ class EngineHost:
                 max_workers=workers,
                 spawn=self.orchestrator.timekeeper.run_here,
                 later=self.orchestrator.timekeeper.call_soon,
+                on_note=self._noted,
             )
 
         return {Isolation.THREAD: thread, Isolation.ASYNC: coroutine, Isolation.PROCESS: process}
@@ -414,6 +429,22 @@ class EngineHost:
             return
         if freed:
             self.resources_changed()
+
+    def _noted(self, _token: str, note: Mapping[str, Any]) -> None:
+        """An attempt has said something; called in whatever thread looks after it."""
+        if note.get("kind") == "refund":
+            self.orchestrator.timekeeper.call_soon(lambda: self._refund(note["name"], note["amount"]))
+
+    def _refund(self, quota: str, amount: float) -> None:
+        from codomyrmex.logistics.orchestration.project.resource_manager import ResourceManager
+
+        try:
+            known = ResourceManager(engine=self).refund(quota, amount)
+        except CodomyrmexError as error:
+            logger.warning("a refund of %s to %r was not taken: %s", amount, quota, error)
+            return
+        if not known:
+            logger.warning("a refund of %s went to nobody: there is no quota %r", amount, quota)
 
     def _nudge_engine(self, epoch: int) -> None:
         if self.state_dir is not None:

@@ -35,7 +35,7 @@ from codomyrmex.logistics.orchestration.project.ledger_file import (
     open_ledger,
 )
 from codomyrmex.logistics.orchestration.project.ledger_rows import AllotmentRow, HoldRow, WaitRow
-from codomyrmex.logistics.orchestration.project.ledger_shares import Amounts, Host, Wait, fitted
+from codomyrmex.logistics.orchestration.project.ledger_shares import Amounts, Host, Wait, fitted, scarce
 from codomyrmex.logistics.storage.database import Database, Row, Transaction
 
 __all__ = ["AllotmentRow", "HoldRow", "HostLedger", "WaitRow", "ledger_directory"]
@@ -63,6 +63,8 @@ class HostLedger:
     ) -> None:
         self.others_wait = False
         """Whether anybody else waited when `grow` or `surplus` last looked."""
+        self.scarce: frozenset[str] = frozenset()
+        """What there was too little of when `grow` last refused; empty where it is kept for others."""
         self._place = place
         self._clock = clock
         self._token = token
@@ -114,12 +116,19 @@ class HostLedger:
         return news
 
     def grow(
-        self, head: Amounts, want: Amounts, *, capacity: Amounts, idle: Amounts | None = None
+        self,
+        head: Amounts,
+        want: Amounts,
+        *,
+        capacity: Amounts,
+        idle: Amounts | None = None,
+        wait: bool = True,
     ) -> dict[str, int]:
         """Takes what one task lacks (`head`), and of `want` (all its tasks, `head` included) what nobody else needs.
 
         Returns what was allotted. {} means that the head did not fit: this holder waits from now on, unless `capacity`
-        could never hold it. `idle` is the free part of its allotments, of no use until the head is there; without it,
+        could never hold it, or `wait` is False, where a wait on record stays what it is; `scarce` then says of what
+        there was too little. `idle` is the free part of its allotments, of no use until the head is there; without it,
         two that each hold a part of what both need may wait for each other. Of `gpu` the head is all that the task
         needs, and devices in `idle` count towards it.
         """
@@ -131,11 +140,14 @@ class HostLedger:
             granted = host.grant(self._number, head, want, idle=idle, sequence=place)
             if granted:
                 ledger_rows.take(change.tx, host, self._number, granted, now_us=self._clock.now_us())
-                if mine is not None:
+                if mine is not None and wait:
                     change.tx.execute(ledger_rows.END_WAIT, (self._number,))
                     change.wake(ledger_rows.WAITING_SOCKETS)
                 change.counts = True
-            elif any(head.values()):
+                return granted
+            asked = Wait(holder=self._number, sequence=0, head=head, idle=idle)
+            self.scarce = frozenset(scarce(host.free(), asked))
+            if wait and any(head.values()):
                 self._wait(change, host, mine, {"head": head, "want": want, "idle": idle})
         return granted
 

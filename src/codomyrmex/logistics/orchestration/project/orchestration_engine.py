@@ -133,6 +133,11 @@ class OrchestrationEngine:
         return self._host.epoch
 
     @property
+    def host(self) -> EngineHost:
+        """The machinery below: for those who build on it."""
+        return self._host
+
+    @property
     def reader(self) -> RunReader:
         """Reads the runs of this state."""
         return self.workflows.reader

@@ -23,7 +23,7 @@ from codomyrmex.clock import Clock
 from codomyrmex.exceptions import CodomyrmexError, EngineClosed, RunNotFound, StoreError
 from codomyrmex.logging_monitoring import get_logger
 from codomyrmex.logistics.orchestration.project import intent_store, run_store
-from codomyrmex.logistics.orchestration.project.admission import Admission
+from codomyrmex.logistics.orchestration.project.admission import Admission, Capacity
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
 from codomyrmex.logistics.orchestration.project.drain import Drain
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
@@ -158,6 +158,11 @@ class RunOrchestrator:
     def degraded(self) -> bool:
         """True while commits are being refused."""
         return self._drain.failures > 0
+
+    @property
+    def capacity(self) -> Capacity:
+        """What this engine may use at most."""
+        return self._drain.admission.capacity
 
     def submit(self, run: RunState, document: dict[str, object]) -> LiveRun:
         """Stores a new run and begins it; returns once it is stored (it survives a power cut from then on)."""
@@ -425,6 +430,7 @@ class RunOrchestrator:
     def resources_changed(self) -> None:
         """Somebody in this process has added, taken or given back something: what waits is looked at again."""
         self._drain.admission.named.stale = True
+        self._claims.allotments.ask_again()
         self.timekeeper.call_soon(self._wake_now)
 
     def _wake_now(self) -> None:

@@ -147,7 +147,7 @@ class Outcome:
 
 
 Note = Callable[[str, Mapping[str, Any]], None]
-"""Told (attempt token, note) while an attempt runs; a note has a `kind`: progress, metric or artifact."""
+"""Told (attempt token, note) while an attempt runs; a note has a `kind`: progress, metric, artifact or refund."""
 
 
 class MustWait(Exception):

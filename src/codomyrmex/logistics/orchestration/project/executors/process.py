@@ -41,7 +41,7 @@ from codomyrmex.logistics.orchestration.project.executors.worker_process import 
 UNWAITED_BYTES = 48 * 1024
 """Parameters and variables up to this size fit into the buffer of a connection, with their header and room to spare."""
 _KINDS = {kind.value: kind for kind in OutcomeKind}
-_NOTES = ("progress", "metric", "artifact")
+_NOTES = ("progress", "metric", "artifact", "refund")
 _encode = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
