@@ -16,6 +16,8 @@ from typing import Any
 
 from codomyrmex.logistics.orchestration.project.resource_manager import ResourceManager
 
+PATIENCE_S = 10.0
+
 
 def serve(answers: Mapping[str, Callable[[Any], Any]]) -> None:
     """Answers commands until there are no more."""
@@ -29,7 +31,7 @@ def taking(manager: ResourceManager) -> Callable[[Any], int]:
     """Claims by hand; answers how many allocations it got."""
 
     def take(wants: Any) -> int:
-        return len(manager.allocate_resources(f"person-{os.getpid()}", wants) or ())
+        return len(manager.allocate_resources(f"person-{os.getpid()}", wants, wait_s=PATIENCE_S) or ())
 
     return take
 

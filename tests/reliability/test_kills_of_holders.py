@@ -107,9 +107,9 @@ class Course:
         """An engine in the middle of work, and often with claims by hand too."""
         self.number += 1
         victim = self.host.open(state)
-        self.runs.append(victim.tell(start=self._holding_workflow()))
         if self.chance.random() < 0.5:
-            victim.tell(take={"seats": 1, "cpu": 0.5, "memory": "512MiB"})
+            assert victim.tell(take={"seats": 1, "cpu": 0.5, "memory": "512MiB"}) == 3
+        self.runs.append(victim.tell(start=self._holding_workflow()))
         if wait:
             self._wait_for_begins(f"v{self.number}/", 4)
         return victim

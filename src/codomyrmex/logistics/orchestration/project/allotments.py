@@ -3,7 +3,7 @@
 Layer: beside the drain, which calls it under its lock; above the ledger. As long as no other engine wants
 anything, a drain costs one look at a number here. An engine asks when what waits does not fit its share and
 the machine has more; it gives back what is free of its share as soon as another engine waits and the ledger's
-rule says so, and all of it when it has had nothing to do for a while.
+rule says so, and all that is free when nothing has waited in it for a while.
 
     nothing fits ──> ledger.grow ──> granted: admit, and ask again
                                 └──> refused: a wait is on record; asked again when the ledger has changed
@@ -23,7 +23,7 @@ from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 LOOK_EVERY_S = 0.002
 """While it works an engine looks at most so often whether others want something."""
 LINGER_S = 1.0
-"""An engine with nothing to do keeps its share for so long: it may be asked again at once."""
+"""An engine in which nothing waits keeps what is free of its share for so long: it may need it again at once."""
 ASK_AGAIN_S = 0.2
 """A refused engine asks again after so long even if nobody has written: a hold may have expired meanwhile."""
 
@@ -43,18 +43,18 @@ class Allotments:
         """Whether another engine waited when the ledger was last read."""
         self._refused = False
         self._asked_s = -1.0
-        self._busy_s = 0.0
+        self._queued_s = 0.0
 
-    def review(self, admission: Admission, *, busy: bool) -> None:
-        """Gives back what others wait for, or everything after a time without work."""
+    def review(self, admission: Admission) -> None:
+        """Gives back what others wait for, or all that is free after a time in which nothing waited here."""
         now_s = self._clock.monotonic_s()
-        if busy or not admission.idle:
-            self._busy_s = now_s
+        if not admission.idle:
+            self._queued_s = now_s
         share = admission.share
         if not any(share.allotted.values()):
             return
         try:
-            if not busy and admission.idle and now_s - self._busy_s >= LINGER_S:
+            if now_s - self._queued_s >= LINGER_S:
                 self._give(admission, share.free())
                 return
             if now_s - self._looked_s < LOOK_EVERY_S and not self._crowded:

@@ -210,7 +210,7 @@ class Drain:
     def _admit(self, batch: Batch) -> None:
         """Starts what fits, as long as more of the machine is to be had."""
         claims = self._claims
-        claims.prepare(self.admission, batch, busy=bool(self.chunks))
+        claims.prepare(self.admission, batch)
         admit(self.admission, batch, claims.claimed)
         while claims.allotments.provide(self.admission):
             admit(self.admission, batch, claims.claimed)

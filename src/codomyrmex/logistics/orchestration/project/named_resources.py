@@ -50,11 +50,15 @@ class NamedResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Why a claim does not pass now; `retry_us` is when a quota lets it through."""
+    """Why a claim does not pass now.
+
+    `retry_us` is when a quota lets it through; `pool` is the session out of whose holding it would come.
+    """
 
     resource: str
     short_by: int = 0
     retry_us: int | None = None
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ class NamedResources:
         """True until it is read, and whenever somebody else may have changed something."""
         self.loaded = False
         self.waiting: dict[str, tuple[int, int]] = {}
-        """{id: (since when this engine waits for it, how much its first in line asks for)}."""
+        """{id: (since when this engine waits for it, how much its first in line asks for)}.
+
+        Also what has no row or is a session's own: others need not know of that, but it has to be looked at again.
+        """
         self.pools: Mapping[str, dict[str, int]] = {}
         self._blocked: dict[str, tuple[Any, int]] = {}
         """{id: (place in the queue, amount)} of the first in line that this look found waiting for it."""
@@ -113,15 +120,19 @@ class NamedResources:
         held: dict[str, int] = {}
         for name, amount in amounts:
             found = self._by_name.get(name)
-            if found is None:
+            if found is None:  # somebody took it away; it may come back
+                self._blocked.setdefault(name, (head, amount))
                 return Block(resource=name, short_by=amount)
             amount = held[found.id] = held.get(found.id, 0) + amount
             block = self._block(found, amount, now_us, pool)
-            if block is not None and found.rate is None:
-                first = self._blocked.get(found.id)
+            if block is None:
+                continue
+            if block.retry_us is None:
+                key = found.id if block.pool is None else f"{found.id} of {block.pool}"
+                first = self._blocked.get(key)
                 if first is None or head < first[0]:
-                    self._blocked[found.id] = (head, amount)
-            if block is not None and (worst is None or worst.retry_us is not None):
+                    self._blocked[key] = (head, amount)
+            if worst is None or worst.retry_us is not None:
                 worst = block
         return worst
 
@@ -135,11 +146,8 @@ class NamedResources:
             return None
         mine = self.pools.get(pool) if pool is not None else None
         if mine is not None and found.id in mine:
-            return (
-                Block(resource=found.id, short_by=amount - mine[found.id])
-                if amount > mine[found.id]
-                else None
-            )
+            short_by = amount - mine[found.id]
+            return Block(resource=found.id, short_by=short_by, pool=pool) if short_by > 0 else None
         since_us, _ = self.waiting.get(found.id, (now_us, 0))
         owed = sum(wait.amount for wait in found.waits if wait.since_us < since_us) if found.waits else 0
         free = (0 if found.offline else found.capacity - found.used) - owed

@@ -61,13 +61,13 @@ class ResourceClaims:
         if admission.wants_pools:
             admission.share.set_pools(self._machine_pools())
 
-    def prepare(self, admission: Admission, batch: Batch, *, busy: bool) -> None:
+    def prepare(self, admission: Admission, batch: Batch) -> None:
         """Before anything is admitted: what has to go back to others. Raises `StoreError`."""
         if (
             admission.wants_named and not admission.named.loaded
         ):  # the first that ask have come with this batch
             self.look(admission, batch.now_us)
-        self.allotments.review(admission, busy=busy)
+        self.allotments.review(admission)
 
     def _machine_pools(self) -> dict[str, dict[str, int]]:
         pools: dict[str, dict[str, int]] = {}
@@ -108,7 +108,7 @@ class ResourceClaims:
                 resource_store.put_wait(
                     tx, epoch=self._epoch, resource=id, amount=amount, since_us=since_us, now_us=batch.now_us
                 )
-        if batch.claims or batch.releases:
+        if batch.claims or batch.releases or batch.quotas:
             batch.foreign_version = tx.execute("PRAGMA data_version")[0][0]
 
     def committed(self, admission: Admission, batch: Batch) -> None:
