@@ -115,7 +115,7 @@ class SharedHost:
     def __post_init__(self) -> None:
         self.oracle = self.folder / "oracle"
         self.oracle.mkdir()
-        shutil.copy(oracle_actions.__file__, self.folder)
+        shutil.copy(oracle_actions.__file__, self.folder / "oracle_steps.py")  # a name that nothing else has
         self.capacity = {"sys-compute": round(float(self.machine["cpu"]) * 1000)}
         self.capacity |= {f"gpu-{number}": 10_000 for number in range(int(self.machine.get("gpu", "0")))}
         if "memory" in self.machine:
@@ -155,7 +155,7 @@ class SharedHost:
 
     def workflow(self, name: str, steps: Steps) -> str:
         """Writes a workflow of `hold`s: each step is that of a file with what it holds for `with`."""
-        calls = [{"call": "oracle_actions:hold", **step} for step in steps]
+        calls = [{"call": "oracle_steps:hold", **step} for step in steps]
         file = self.folder / f"{name}.json"
         file.write_text(json.dumps({"codomyrmex": 1, "name": name, "steps": calls}))
         return str(file)

@@ -28,11 +28,12 @@ from waiting import wait_until
 OTHER_TOKEN = f"another-engine-{os.getpid()}"
 WORKERS_TOKEN = f"engine-of-this-test-{os.getpid()}"
 LEAVE = """
-import subprocess, sys
+import subprocess, sys, threading
 
 def leave():
+    # What an attempt leaves is ended with it; this comes from a thread of it, when the worker is idle again.
     code = "import subprocess, sys; subprocess.Popen(['sleep', '600'], start_new_session=True)"
-    subprocess.run([sys.executable, "-S", "-c", code], check=True)
+    threading.Timer(0.2, subprocess.run, ([sys.executable, "-S", "-c", code],)).start()
 """
 
 
@@ -105,6 +106,7 @@ def test_what_an_idle_worker_left_ends_with_the_executor_though_its_supervisor_w
         )
         assert outcome.kind is OutcomeKind.COMPLETED
         (supervisor,) = [pid for pid in descendants(os.getpid()) if _is_supervisor(pid)]
+        wait_until(lambda: len(find_marked(ENGINE_VARIABLE, WORKERS_TOKEN)) == 3)
         os.kill(supervisor, signal.SIGKILL)
         wait_until(lambda: len(find_marked(ENGINE_VARIABLE, WORKERS_TOKEN)) == 1)
         executor.close()

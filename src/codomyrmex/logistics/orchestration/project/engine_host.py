@@ -126,6 +126,7 @@ class EngineHost:
             nudge=socket_path(state_dir, self.epoch) if state_dir is not None else None,
             on_dead=_end_left_behind,
         )
+        self._reap()
         self.share = MachineShare(self.machine.capacities())
         self.runner = AttemptRunner(
             self._executors(workers),
@@ -419,6 +420,13 @@ class EngineHost:
         """Ends what dead engines left behind, also those whose runs had all ended, and frees what they held."""
         now_us = self.clock.now_us()
         return free_the_dead(self.database, self.state_dir, epoch=self.epoch, now_us=now_us)
+
+    def _reap(self) -> None:
+        """What dead engines of this host held of the machine is free, whatever project they were of."""
+        try:
+            self.ledger.reap()
+        except StoreError as error:
+            logger.warning("the ledger of this host could not be used: %s", error)
 
     def _look_for_dead(self) -> None:
         """What the dead ran waits to be resumed; what they held can be used at once."""
