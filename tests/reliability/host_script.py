@@ -48,7 +48,7 @@ def main(kind: str, state: str, root: str) -> int:
             {
                 "start": lambda file: engine.start_workflow(file).execution_id,
                 "recover": lambda _: engine.recover(),
-                "take": lambda wants: taking(engine.resources)(wants),
+                "take": taking(engine.resources),
             }
         )
     return 0

@@ -59,13 +59,19 @@ def hold(name, locks=(), gpu=0, seconds=0.0, until=None, child=None):
     files = [_lock(each, fcntl.LOCK_EX) for each in locks]
     if gpu:
         files += _lock_devices(gpu)
+    below = None
     if child:
-        subprocess.Popen(["sh", "-c", CHILDREN[child]], pass_fds=files, start_new_session=child == "stubborn")
+        below = subprocess.Popen(
+            ["sh", "-c", CHILDREN[child]], pass_fds=files, start_new_session=child == "stubborn"
+        )
     note("begin", name)
     if seconds:
         threading.Event().wait(seconds)
     while until is not None and not os.path.exists(until):
         time.sleep(0.005)
+    if below is not None:
+        below.kill()
+        below.wait()
     for file in files:
         fcntl.flock(file, fcntl.LOCK_UN)  # also where a child that is just being started shares it
         os.close(file)

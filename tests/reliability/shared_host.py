@@ -23,7 +23,7 @@ from run_audit import engine_tokens, left_over
 
 from codomyrmex.logistics.orchestration.project.resource_manager import ResourceManager
 from codomyrmex.logistics.orchestration.project.resources import Resource, ResourceType
-from codomyrmex.logistics.storage.migrations import LEDGER
+from codomyrmex.logistics.storage.migrations import LEDGER, STATE
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from waiting import wait_until
 
@@ -178,8 +178,8 @@ class SharedHost:
 
     def _database(self, path: Path) -> SQLiteDatabase:
         if path not in self.databases:
-            kind = {"kind": LEDGER} if path.name == "ledger.db" else {}
-            self.databases[path] = SQLiteDatabase.open(path, **kind)
+            kind = LEDGER if path.name == "ledger.db" else STATE
+            self.databases[path] = SQLiteDatabase.open(path, kind=kind)
         return self.databases[path]
 
     def held_by(self, host: Host, *, ledger_only: bool = False) -> int:

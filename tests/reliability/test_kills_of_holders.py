@@ -79,7 +79,8 @@ class Kills:
             f"(99 %), {_ms(percentile(self.back_s, 0.5))} (half)"
         )
         if self.taken_s:
-            text += f"; at work again after {_ms(max(self.taken_s))} at most, {_ms(percentile(self.taken_s, 0.5))} (half)"
+            most, half = max(self.taken_s), percentile(self.taken_s, 0.5)
+            text += f"; at work again after {_ms(most)} at most, {_ms(half)} (half)"
         return text
 
 
@@ -154,20 +155,25 @@ class Course:
 
     def strike(self, victims: list[Host], *, ledger_only: bool = False) -> float:
         """Kills them and waits until no row of theirs is there; what still runs of them then is a fault."""
-        states = sorted({victim.state.name for victim in victims})
         tokens = [token for token in map(self.host.token, victims) if token]
-        killed_s = [victim.kill() for victim in victims][0]
+        killed_s = min([victim.kill() for victim in victims])
 
-        def gone() -> bool:
-            assert self.host.overdrawn(*states) == []
-            return not any(self.host.held_by(victim, ledger_only=ledger_only) for victim in victims)
-
-        wait_until(gone, timeout_s=20, every_s=0.002, what="what the dead held is back")
+        self.wait_until_gone(victims, ledger_only=ledger_only)
         self.kills.back_s.append(time.monotonic() - killed_s)
         assert left_over(tokens) == []
         for victim in victims:
             victim.bury()
         return killed_s
+
+    def wait_until_gone(self, victims: list[Host], *, ledger_only: bool = False) -> None:
+        """Until no row of theirs is there; at no moment is more held than there is."""
+        states = sorted({victim.state.name for victim in victims})
+
+        def gone() -> bool:
+            assert self.host.overdrawn(*states) == []
+            return not any(self.host.held_by(victim, ledger_only=ledger_only) for victim in victims)
+
+        wait_until(gone, timeout_s=20, what="what the dead held is back")
 
     def effect(self, name: str, word: str = "begin") -> list[Effect]:
         return [effect for effect in self.host.effects() if effect.name == name and effect.word == word]
@@ -259,8 +265,8 @@ def test_with_nobody_left_alive_everything_is_back_at_the_next_opening(
         victims = [course.holding_engine("state")]
         if chance.random() < 0.5:
             victims.append(host.open("state", "manager"))
-        course.kills.count("engines and managers")
-        for victim in victims:
+        for victim, kind in zip(victims, ("engines", "managers"), strict=False):
+            course.kills.count(kind)
             victim.kill()
             victim.bury()
             delivered += 1
@@ -274,9 +280,7 @@ def test_with_nobody_left_alive_everything_is_back_at_the_next_opening(
         assert left_over([token for token in map(host.token, victims) if token]) == []
         ready_s = time.monotonic()
         name, run_id = course.wanting(heir, EVERYTHING)
-        wait_until(
-            lambda: not any(map(host.held_by, victims)), timeout_s=20, what="the rows of the host's ledger"
-        )  # noqa: B023
+        course.wait_until_gone(victims)
         course.kills.back_s.append(time.monotonic() - ready_s)
         course.note_taken(name, ready_s)
         assert settled(host, "state", [run_id], 20) == ["completed"]
@@ -304,8 +308,9 @@ def test_what_the_attempt_of_a_killed_worker_had_is_back_and_its_engine_goes_on(
         name, until = f"w{number}/hold", str(host.folder / f"until{number}")
         given = {"name": name, "locks": ["mutex"], "gpu": 1, "until": until, "child": course._child()}
         resources = {"cpu": 1, "gpu": 1, "memory": "1GiB", "mutex": 1, "seats": 2, "api": 1}
-        steps = [{"name": "hold", "isolation": "process", "retry": {"max_attempts": 2, "delay_s": 0}, "resources": resources, "with": given}]
-        run_id = engine.tell(start=host.workflow(f"w{number}", steps))
+        retry = {"max_attempts": 2, "delay_s": 0}
+        step = {"name": "hold", "isolation": "process", "retry": retry, "resources": resources, "with": given}
+        run_id = engine.tell(start=host.workflow(f"w{number}", [step]))
         begun = wait_until(lambda: course.effect(name), timeout_s=20)[0]  # noqa: B023
         tree = {begun.parent, *descendants(begun.parent)}
         course.pause()

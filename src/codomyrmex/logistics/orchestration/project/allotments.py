@@ -42,6 +42,8 @@ class Allotments:
         self._crowded = True
         """Whether another engine waited when the ledger was last read."""
         self._refused = False
+        self._told = ""
+        """The last fault of the ledger: told once, not each time that it is asked in vain."""
         self._asked_s = -1.0
         self._queued_s = 0.0
 
@@ -134,6 +136,8 @@ class Allotments:
 
     def _failed(self, error: StoreError) -> None:
         """The ledger could not be asked just now: work goes on with what this engine has."""
-        logger.warning("the ledger of this host could not be used: %s", error)
+        if str(error) != self._told:
+            self._told = str(error)
+            logger.warning("this engine has to do with its present share of the machine: %s", error)
         self._refused = True
         self._wake()

@@ -126,7 +126,8 @@ class EngineHost:
             nudge=socket_path(state_dir, self.epoch) if state_dir is not None else None,
             on_dead=_end_left_behind,
         )
-        self._reap()
+        if self._shared:
+            self._check_ledger()
         self.share = MachineShare(self.machine.capacities())
         self.runner = AttemptRunner(
             self._executors(workers),
@@ -421,12 +422,14 @@ class EngineHost:
         now_us = self.clock.now_us()
         return free_the_dead(self.database, self.state_dir, epoch=self.epoch, now_us=now_us)
 
-    def _reap(self) -> None:
-        """What dead engines of this host held of the machine is free, whatever project they were of."""
+    def _check_ledger(self) -> None:
+        """Raises where the ledger of this host cannot be used: better told now than by work that never starts."""
         try:
-            self.ledger.reap()
-        except StoreError as error:
-            logger.warning("the ledger of this host could not be used: %s", error)
+            self.ledger.check()
+        except BaseException:
+            if self._lock is not None:
+                self._lock.release()  # the row stays; this engine is seen to be dead
+            raise
 
     def _look_for_dead(self) -> None:
         """What the dead ran waits to be resumed; what they held can be used at once."""

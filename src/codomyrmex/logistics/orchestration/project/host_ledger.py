@@ -100,6 +100,11 @@ class HostLedger:
         place = ledger_place(Path(os.path.abspath(directory))) if directory is not None else None
         return cls(place, clock, token=token, state=state, nudge=nudge, on_dead=on_dead)
 
+    def check(self) -> None:
+        """Raises `StoreError` where this ledger cannot be used; frees what the dead held."""
+        self._use()
+        self.reap()
+
     # -- allotments ------------------------------------------------------------------------------
 
     def changed(self) -> bool:

@@ -103,7 +103,10 @@ def _opened(place: LedgerPlace) -> Database:
     except StoreIOError as error:
         raise StoreIOError(
             f"the ledger of this host cannot be used: {error}",
-            hint=f"name another folder on a local disk with {VARIABLE}",
+            hint=(
+                f"name a folder on a local disk with {VARIABLE}, or leave the other engines of this host out of"
+                " account: resources.scope = project"
+            ),
         ) from error
     try:
         found = database.query("PRAGMA quick_check(1)")

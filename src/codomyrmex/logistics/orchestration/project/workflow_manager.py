@@ -192,7 +192,7 @@ class WorkflowManager:
         is taken for the parameters.
         """
         if isinstance(session_id, Mapping):
-            parameters, session_id = {**session_id, **(parameters or {})}, None
+            session_id, parameters = _in_order(session_id, parameters)
         check_session(self.host, session_id)
         definition = self.definition(what, caller_dir=caller_dir)
         ready = self.starter.ready(
@@ -281,6 +281,15 @@ class WorkflowManager:
     def get_workflow_execution_order(self, tasks: Iterable[Any]) -> list[list[str]]:
         """The levels of `tasks`: everything in one may run at the same time."""
         return WorkflowDAG(tasks).get_execution_order()
+
+
+def _in_order(
+    first: Mapping[str, Any], second: Mapping[str, Any] | str | None
+) -> tuple[str | None, Mapping[str, Any]]:
+    """Session and parameters, where the parameters were given in the place of the session."""
+    if isinstance(second, str):
+        return second, first
+    return None, {**first, **(second or {})}
 
 
 def check_session(host: EngineHost, session_id: str | None) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.05
 IDLE_S = 1.0
-SHORT_GRACE_S = 1.0
+SHORT_GRACE_S = 0.5
 MEMORY_EVERY_S = 0.25
 MEMORY_SHARE = 20
 """Adding memory up takes at most one part in so many of the time: it is done less often where it takes long."""
