@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codomyrmex.logistics.orchestration.project.amounts import (
+    MAX_SIZE_BYTES,
+    SIZE_PATTERN,
     read_duration_s,
     read_milli_cpu,
     read_rate_bps,
@@ -93,3 +97,8 @@ def test_a_number_of_anything_is_written_exactly(units: int) -> None:
 def test_what_is_finer_than_anything_is_counted(number: float) -> None:
     with pytest.raises(ValueError, match="ten-thousandths"):
         read_units(number)
+
+
+def test_the_largest_size_can_be_written_and_read() -> None:
+    assert re.match(SIZE_PATTERN, write_size(MAX_SIZE_BYTES - 1))
+    assert read_size_bytes(write_size(MAX_SIZE_BYTES - 1)) == MAX_SIZE_BYTES - 1

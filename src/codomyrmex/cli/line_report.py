@@ -88,6 +88,8 @@ class LineReporter:
             text += f", running: {_names([task.name for task in running])}"
         elif moment.waiting:
             text += f", waiting: {_names(moment.waiting)}"
+        elif moment.held:
+            text += f"; {one_line(moment.held)}"
         if running or text != self._last_heartbeat:
             self._write([text])
         self._last_heartbeat = text

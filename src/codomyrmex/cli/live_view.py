@@ -75,6 +75,8 @@ def _drawn(moment: Moment) -> RenderableType:
         parts.append(_running_table(moment.running))
     if moment.waiting:
         parts.append(_waiting_table(moment.waiting))
+    if moment.held:
+        parts.append(Text(one_line(moment.held), style="yellow"))
     return Group(*parts)
 
 

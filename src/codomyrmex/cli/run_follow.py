@@ -18,7 +18,8 @@ REFRESH_S = 0.125
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
     """One look at a run: how it stands, what runs (the longest first), what waits for somebody, and
-    since the last look what ended, what was printed as (task, line), and words to the person."""
+    since the last look what ended, what was printed as (task, line), and words to the person; `held` says what a run
+    waits for of which nothing runs."""
 
     run: RunView
     running: Sequence[TaskView] = ()
@@ -26,6 +27,7 @@ class Moment:
     said: Sequence[tuple[str, str]] = ()
     waiting: Sequence[str] = ()
     notices: Sequence[str] = ()
+    held: str = ""
 
 
 class RunSource(Protocol):

@@ -22,6 +22,7 @@ from codomyrmex.cli.log_files import LogTails, step_of
 from codomyrmex.cli.open_waits import TOLD, OpenWait, notices_of, open_waits, paused_text, plain_command
 from codomyrmex.cli.run_follow import Moment
 from codomyrmex.cli.run_text import AT_WORK
+from codomyrmex.cli.standstill import Standstill
 from codomyrmex.clock import to_datetime
 from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
 from codomyrmex.logistics.orchestration.project.run_views import (
@@ -62,6 +63,7 @@ class HostedRun:
         self._told: set[tuple[str, str]] = set()
         self._notices: list[str] = []
         self._command = _command_here(engine)
+        self._standstill = Standstill(lambda: engine.reader.explanation(self.run_id))
         self.lost: list[str] = []
         """Tasks whose attempt died with an earlier engine and is made again."""
         self.run_id = ""
@@ -76,13 +78,15 @@ class HostedRun:
             run = replace(run, started_at=self._since)
         ended = list(self._ended())
         notices, self._notices = [*self._notices, *self._questions()], []
+        running = self._now_running()
         return Moment(
             run=run,
-            running=self._now_running(),
+            running=running,
             ended=ended,
             said=list(self._said(ended)),
             waiting=[task for _run_id, task in list(self._open)],
             notices=notices if not run.final else (),
+            held=self._standstill.text(idle=not (running or self._open or run.final)),
         )
 
     def wait(self, timeout_s: float) -> None:
@@ -224,5 +228,5 @@ def _command_here(engine: OrchestrationEngine) -> Callable[..., str]:
 def _retry_text(details: Any, at_us: int) -> str:
     """`attempt 1 failed, the next follows in 2.0 s` from the details of a `retry_set` or `returned` event."""
     number, kind = details[0], str(details[1]).replace("_", " ")
-    when = duration_text((details[2] - at_us) / 1_000_000) if len(details) > 2 else "no time"
-    return f"attempt {number} {kind}, the next follows in {when}"
+    when = duration_text((details[2] - at_us) / 1_000_000) if len(details) > 2 else ""
+    return f"attempt {number} {kind}, the next follows {f'in {when}' if when else 'at once'}"

@@ -60,7 +60,10 @@ class WatchedRun:
         notices = [*self._changes(run), *self._questions(waits)]
         self._cost_s = time.monotonic() - begun_s
         names = [each.task for each in waits]
-        return Moment(run=run, running=running, ended=ended, said=said, waiting=names, notices=notices)
+        held = self._standstill.text(idle=not (running or waits or run.final or run.owner == "nobody"))
+        return Moment(
+            run=run, running=running, ended=ended, said=said, waiting=names, notices=notices, held=held
+        )
 
     def wait(self, timeout_s: float) -> None:
         """See `RunSource`."""

@@ -15,7 +15,7 @@ DURATION_PATTERN = (
     r"^(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h|d)?"
     r"|(?:\d{1,9}d)?(?:\d{1,9}h)?(?:\d{1,9}m)?(?:\d{1,9}s)?(?:\d{1,9}ms)?)$"
 )
-SIZE_PATTERN = r"^\d{1,18}(?:\.\d{1,18})? ?(?:B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?$"
+SIZE_PATTERN = r"^\d{1,19}(?:\.\d{1,18})? ?(?:B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?$"
 RATE_PATTERN = SIZE_PATTERN.removesuffix("$") + "(?:/s)?$"
 MAX_DURATION_S = 3650 * 86400
 MAX_SIZE_BYTES = 2**60
