@@ -86,7 +86,7 @@ KINDS: tuple[SettingKind, ...] = (
         default=None,
         about="CPUs of the machine; unset: what affinity and control groups leave",
         pattern=r"(?=.*[1-9])\d{1,6}(\.\d{1,3})?",
-        allowed="a number of CPUs above 0 in thousandths, such as 4 or 1.5",
+        allowed="a number of CPUs above 0, at most three decimals, such as 4 or 1.5",
     ),
     SettingKind(
         name="resources.memory",

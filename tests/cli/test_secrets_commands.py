@@ -79,7 +79,7 @@ def test_a_value_on_the_line_is_refused_with_the_reason_and_not_repeated(
     for more in ((), ("--json",)):
         ended = cli("secrets", "set", *words, *more)
         assert ended.code == 2
-        assert "never given on the command line" in ended.err + ended.out
+        assert "does not belong on the command line" in ended.err + ended.out
         assert "s3cret" not in ended.err + ended.out
     assert not (project / ".codomyrmex").exists()
 

@@ -89,7 +89,7 @@ def test_tables_and_variables_reach_nested_names(tmp_path: Path) -> None:
         ('[workflows]\npaths = "workflows"', "a list of texts"),
         ("[worker]\npython = ''", "not empty"),
         ("durability = ", "not valid TOML"),
-        ('[resources]\ncpu = "-1"', "a number of CPUs above 0 in thousandths"),
+        ('[resources]\ncpu = "-1"', "a number of CPUs above 0, at most three decimals"),
         ("[resources]\ncpu = -1", "a number of CPUs above 0"),
         ("[resources]\ncpu = 0", "a number of CPUs above 0"),
         ("[resources]\ncpu = 1.0001", "in thousandths"),

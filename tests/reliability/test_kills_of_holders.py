@@ -39,7 +39,7 @@ BY_HAND = {"cpu": 1, "gpu": 1, "memory": "1GiB", "seats": 2}
 class Form:
     """How many kills of each sort."""
 
-    same_state: int = 2
+    same_state: int = 1
     other_state: int = 1
     nobody: int = 1
     workers: int = 1

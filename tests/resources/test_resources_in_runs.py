@@ -196,6 +196,17 @@ def test_a_session_is_served_out_of_its_holding_while_others_wait(engine: Orches
     wait_until(lambda: engine.reader.run(waiting.execution_id).final)
 
 
+def test_a_run_that_asks_for_more_than_its_session_holds_is_refused(engine: OrchestrationEngine) -> None:
+    add(engine, "door", 2)
+    assert engine.resources.allocate_resources("night", {"door": 1, "cpu": 2})
+    for resources in ({"door": 2}, {"cpu": 3}):
+        with pytest.raises(ResourceRefused, match="session 'night' holds"):
+            engine.start_workflow(holders("w", 1, 0.0, **resources), "night")
+    assert engine.execute_workflow(holders("w", 1, 0.0, cpu=2, door=1), {}, "night").success
+    task = {"name": "t", "module": "json", "action": "dumps", "parameters": {"obj": 4}}
+    assert engine.execute_task(task, "night").output == "4"
+
+
 def test_a_cancelled_run_gives_everything_back(engine: OrchestrationEngine) -> None:
     add(engine, "door", 1)
     execution = engine.start_workflow(holders("w", 3, 0.3, door=1))

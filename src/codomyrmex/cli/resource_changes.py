@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.resource_register import Holding, StoredResource
 
 _NAMED_HOLDERS = 3
+_COMES_BACK = "it comes back when an engine opens here (codomyrmex resume)"
 
 
 @click.command(cls=Command)
@@ -153,7 +154,7 @@ def _set_offline(invocation: Invocation, name: str, *, offline: bool) -> None:
     now = reads.find(found.id)
     invocation.output.answer(now.to_dict(), [f"{now.name} is {now.status}"])
     if offline and now.holders:
-        invocation.output.note(f"held by {_names(reads.holders(now))}, until the end of what they do")
+        invocation.output.note(f"held by {_names(reads.holders(now))}, kept until given back")
     elif not offline and now.offline:
         invocation.output.note(f"{now.name} stays offline while {now.description}")
 
@@ -217,9 +218,12 @@ def _refuse_change(there: StoredResource, wanted: StoredResource, held: Sequence
 
 def _refuse_in_use(found: ResourceView, holders: Sequence[HolderView]) -> None:
     if holders:
+        dead = all(each.gone for each in holders)
         raise Conflict(
-            f"{found.name} is held by {_names(holders)}",
-            hint="wait until it is given back, cancel who holds it, or use --force",
+            f"{found.name} is held by {_names(holders)}{', whose process is gone' if dead else ''}",
+            hint=f"{_COMES_BACK}, or use --force"
+            if dead
+            else "wait until it is given back, cancel who holds it, or use --force",
             details={"holders": [each.to_dict() for each in holders]},
         )
     if found.waiting:

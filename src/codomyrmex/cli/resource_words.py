@@ -54,10 +54,16 @@ def _check_name(name: str) -> None:
 
     if _NAME.fullmatch(name) is None:
         raise click.UsageError(f"{name!r} is no name; letters, digits and _ . - are, a letter or _ first")
-    if name in WORDS or machine_type(name) is not None:
+    if name in WORDS and machine_type(WORDS[name]) is None:
         _refuse(
-            name, "NAME", f"{name!r} is what the machine has, or the word for it", advice="take another name"
+            name,
+            "NAME",
+            f"{name!r} is the word for {WORDS[name]} in steps",
+            advice=f"name that: {WORDS[name]}",
         )
+    if name in WORDS or machine_type(name) is not None:
+        advice = "take another name; how much the machine has is set by `resources.*` in config.toml"
+        _refuse(name, "NAME", f"{name!r} is what the machine has, or the word for it", advice=advice)
     if name.startswith("x-"):
         _refuse(name, "NAME", "steps cannot ask for it: keys that begin with x- are ignored there")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
@@ -11,7 +12,7 @@ from codomyrmex.cli.invocation import Invocation, pass_invocation
 from codomyrmex.cli.names import complete_resources
 from codomyrmex.cli.resource_access import ResourceReads, open_resources
 from codomyrmex.cli.resource_text import holder_lines, list_lines, resource_lines, usage_lines
-from codomyrmex.logistics.orchestration.project.resource_views import ResourceView
+from codomyrmex.logistics.orchestration.project.resource_views import HolderView, ResourceView
 
 TYPES = ("cpu", "memory", "gpu", "disk", "network", "api_quota", "custom")
 
@@ -45,6 +46,7 @@ def show(invocation: Invocation, name: str) -> None:
     holders = reads.holders(found)
     data = found.to_dict() | {"held_by": [each.to_dict() for each in holders]}
     output.answer(data, resource_lines(output.out, found, holders, datetime.now(UTC)))
+    _tell_gone(invocation, holders)
     _tell_trouble(invocation, reads)
 
 
@@ -52,7 +54,7 @@ def show(invocation: Invocation, name: str) -> None:
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_resources)
 @click.option("--watch", "watching", is_flag=True, help="Again every second, until Ctrl-C.")
 @pass_invocation
-def usage(invocation: Invocation, name: str | None, watching: bool) -> None:
+def usage(invocation: Invocation, name: str | None, watching: bool) -> int:
     """Show how much is in use.
 
     PEAK is the most that was ever held at once, WAITING the engines that wait for what others hold (which
@@ -61,14 +63,18 @@ def usage(invocation: Invocation, name: str | None, watching: bool) -> None:
     """
     reads = open_resources(invocation)
     if watching:
+        from codomyrmex.cli.door import INTERRUPTED
         from codomyrmex.cli.resource_watch import watch_usage
 
-        watch_usage(invocation, lambda: _chosen(reads, name))
-        return
+        try:
+            watch_usage(invocation, lambda: _chosen(reads, name))
+        except KeyboardInterrupt:  # its documented end, not a mishap
+            return INTERRUPTED
     output = invocation.output
     found = _chosen(reads, name)
     output.answer(_listed(found), usage_lines(output.out, found))
     _tell_trouble(invocation, reads)
+    return 0
 
 
 @click.command(cls=Command)
@@ -86,9 +92,17 @@ def holders(invocation: Invocation, name: str | None) -> None:
     found = reads.holders(resource)
     data = {"holders": [each.to_dict() for each in found], "next_cursor": None, "total": len(found)}
     output.answer(data, holder_lines(output.out, found, datetime.now(UTC)) if found else [])
+    _tell_gone(invocation, found)
     if not found:
         output.note(f"nobody holds {'anything' if resource is None else f'any of {resource.name}'}")
     _tell_trouble(invocation, reads)
+
+
+def _tell_gone(invocation: Invocation, holders: Sequence[HolderView]) -> None:
+    if any(each.gone for each in holders):
+        invocation.output.note(
+            "what a process that is gone held comes back when an engine opens: codomyrmex resume", "dim"
+        )
 
 
 def _tell_trouble(invocation: Invocation, reads: ResourceReads) -> None:

@@ -17,16 +17,23 @@ from codomyrmex.cli.command_line import Command
 from codomyrmex.cli.figures import instant_text
 from codomyrmex.cli.invocation import Invocation, pass_invocation
 from codomyrmex.cli.text_table import Column, Row, table_lines
-from codomyrmex.exceptions import Fault, ValidationError
+from codomyrmex.exceptions import Fault, NotFound, ValidationError
 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.secret_store import SecretName, SecretStore
 
 _ON_THE_LINE = (
-    "a secret's value is never given on the command line: everybody on this machine can read it there (ps), "
-    "and the shell's history keeps it"
+    "a secret's value does not belong on the command line, where ps and the shell's history show it\n"
+    "  leave it out to be asked for it, pipe it in, or use --from-file FILE"
 )
 _PLACES = {"variable": "environment", "state": "this project", "user": "your own"}
+
+
+class NoSuchSecret(NotFound):
+    """There is none of this name to remove."""
+
+    code = "secret_not_found"
+    noun = "secret"
 
 
 @click.command("set", cls=Command)
@@ -47,9 +54,7 @@ def set_secret(
     from codomyrmex.logistics.orchestration.project.secret_store import VARIABLE
 
     if value not in (None, "-") or "=" in name:
-        raise click.UsageError(
-            f"{_ON_THE_LINE}; leave it out to be asked for it, pipe it in, or use --from-file FILE"
-        )
+        raise click.UsageError(_ON_THE_LINE)
     if value == "-" and source is not None:
         raise click.UsageError("the value comes from `-` or from --from-file, not from both")
     workspace = invocation.workspace()
@@ -89,7 +94,13 @@ def list_secrets(invocation: Invocation) -> None:
 @pass_invocation
 def remove_secret(invocation: Invocation, name: str) -> None:
     """Remove a secret of this project, or your own where the project has none of this name."""
-    origin = _store(invocation).remove(name)
+    from codomyrmex.logistics.orchestration.project.secret_store import SecretNotFound
+
+    try:
+        origin = _store(invocation).remove(name)
+    except SecretNotFound as error:
+        secrets = invocation.command(invocation.workspace(), "secrets", "list")
+        raise NoSuchSecret(name, nearest=error.faults[0].nearest, hint=f"{secrets} shows what there is") from None
     where = "this project's secrets" if origin == "state" else "your own secrets"
     invocation.output.answer({"name": name, "origin": origin}, [f"removed {name} from {where}"])
 

@@ -17,6 +17,7 @@ from codomyrmex.cli.names import complete_runs
 from codomyrmex.cli.open_waits import OpenWait, notices_of, open_waits, paused_text, plain_command
 from codomyrmex.cli.run_follow import Moment, follow
 from codomyrmex.cli.run_text import AT_WORK
+from codomyrmex.cli.standstill import Standstill
 from codomyrmex.cli.state_access import open_reads
 from codomyrmex.exceptions import Conflict
 from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunView, TaskView
@@ -45,6 +46,7 @@ class WatchedRun:
         self._tails = LogTails() if streams else None
         self._ended: set[str] | None = None
         self._cost_s = 0.0
+        self._standstill = Standstill(lambda: reads.explanation(run_id))
 
     def look(self) -> Moment:
         """See `RunSource`; raises `Conflict` when nobody works on the run any more."""
@@ -60,7 +62,7 @@ class WatchedRun:
         notices = [*self._changes(run), *self._questions(waits)]
         self._cost_s = time.monotonic() - begun_s
         names = [each.task for each in waits]
-        held = self._standstill.text(idle=not (running or waits or run.final or run.owner == "nobody"))
+        held = self._standstill.text(idle=not (running or waits or run.final))
         return Moment(
             run=run, running=running, ended=ended, said=said, waiting=names, notices=notices, held=held
         )

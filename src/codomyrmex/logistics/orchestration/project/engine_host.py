@@ -208,11 +208,6 @@ class EngineHost:
         """Somebody in this process has added, taken or given back a resource."""
         self.orchestrator.resources_changed()
 
-    def holds(self, requester: str) -> bool:
-        """Whether somebody (a session) holds anything, of what the state limits or of the machine."""
-        pools = resource_store.read_pools(self.database, now_us=self.clock.now_us())
-        return requester in pools or bool(self.ledger.holds(requester))
-
     def secrets(self, names: Collection[str]) -> Mapping[str, str]:
         """The values of secrets; raises `SecretNotFound` naming those that nobody has set."""
         if self._secrets is None:

@@ -7,9 +7,11 @@ any number of steps, and what `fail_fast`, `on_item_failure: stop` or the time l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import codomyrmex
 from codomyrmex.clock import to_datetime
 from codomyrmex.logistics.orchestration.project.explanations import Cascade, Failed, Failure, Handler, Root
 from codomyrmex.logistics.orchestration.project.states import ItemFailure, RunPhase
@@ -21,6 +23,7 @@ _STOPPED = ("fail_fast", "item_failed", "timeout")
 _FOLLOWS = ("upstream", "trigger_rule")
 """What a failure becomes for those that depend on it; a condition that said no is passed on so too."""
 _PHASES = list(RunPhase)
+_OWN_CODE = os.path.dirname(os.path.abspath(codomyrmex.__file__)) + os.sep
 
 
 def read_failure(
@@ -55,10 +58,15 @@ def failed_of(table: TaskTable, position: int) -> Failed:
         message=str(error.get("message") or view.reason or ""),
         outcome=str(error.get("kind") or "failed"),
         attempts=view.attempt,
-        frame=error.get("frame"),
+        frame=_frame(error.get("frame")),
         log_path=view.log_path,
         child=view.child,
     )
+
+
+def _frame(frame: str | None) -> str | None:
+    """The line that failed, if it is the user's: a built-in action is our own code, which is nobody's to look at."""
+    return None if frame is not None and frame.startswith(_OWN_CODE) else frame
 
 
 def _roots(table: TaskTable) -> list[int]:

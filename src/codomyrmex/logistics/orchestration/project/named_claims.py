@@ -86,7 +86,7 @@ def refusal(reasons: list[str]) -> ResourceRefused:
     """The error for what no waiting can bring."""
     return ResourceRefused(
         "; ".join(reasons),
-        hint="ask for less, or give the resource more: codomyrmex resources add NAME --type T --capacity N",
+        hint="ask for less, or give a named one more: codomyrmex resources add NAME --capacity N --replace",
         details=reasons,
     )
 

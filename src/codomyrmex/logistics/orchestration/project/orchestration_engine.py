@@ -23,13 +23,13 @@ from codomyrmex.logistics.orchestration.project.engine_host import EngineHost, H
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
+from codomyrmex.logistics.orchestration.project.session_holdings import check_session
 from codomyrmex.logistics.orchestration.project.states import STATUSES, RunIntent
 from codomyrmex.logistics.orchestration.project.teller import Handler
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_manager import (
     WorkflowLike,
     WorkflowManager,
-    check_session,
 )
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.settings import load_settings

@@ -228,9 +228,10 @@ def _of_text(text: str, kind: ResourceType) -> Fraction:
             return Fraction(read_size_bytes(bare))
         except ValueError as error:
             raise AmountFault(str(error), advice="write a size: 256MiB, 10GB, 4096") from None
-    if _NUMBER.fullmatch(text.strip()) is None:
-        raise AmountFault(f"not a number: {text!r}", code="wrong_type")
-    return Fraction(text.strip())
+    if _NUMBER.fullmatch(text.strip().removeprefix("-")) is None:
+        advice = "write a number, without a unit: 1, 4, 0.5"
+        raise AmountFault(f"not a number: {text!r}", code="wrong_type", advice=advice)
+    return _of_number(Fraction(text.strip()))
 
 
 def _of_number(number: Any) -> Fraction:

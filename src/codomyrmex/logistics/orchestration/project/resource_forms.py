@@ -183,7 +183,7 @@ def _name_faults(name: Any, path: str) -> list[Fault]:
         advice = "letters, digits, `_`, `.` and `-`, a letter first, at most 128"
         return [_fault(path, "is no name", name, advice)]
     if name in WORDS or machine_type(name) is not None:
-        advice = "what the machine has is found, or set: codomyrmex config show resources"
+        advice = "take another name; how much the machine has is set by `resources.*` in config.toml"
         return [_fault(path, f"{name!r} is what the machine has", name, advice)]
     return []
 

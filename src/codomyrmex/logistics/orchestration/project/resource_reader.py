@@ -125,6 +125,14 @@ def find_resource(found: Iterable[ResourceView], name: str) -> ResourceView:
     wanted = by_name.get(WORDS.get(name, name)) if name not in by_name else by_name[name]
     if wanted is not None:
         return wanted
+    if WORDS.get(name) == GPU:
+        devices = any(each.type == GPU for each in by_name.values())
+        raise ResourceNotFound(
+            name,
+            hint="it means any device: codomyrmex resources list --type gpu lists them"
+            if devices
+            else "this machine has none that is known; resources.gpu in config.toml says how many there are",
+        )
     near = get_close_matches(name, by_name, n=1, cutoff=0.5)
     raise ResourceNotFound(
         name, nearest=near[0] if near else None, hint="codomyrmex resources list shows what there is"

@@ -37,6 +37,10 @@ SELECT requester, resource, sum(amount) - (
 FROM allocation AS held
 WHERE run IS NULL AND pool IS NULL AND (expires_at IS NULL OR expires_at > ?) GROUP BY requester, resource
 """
+HELD_BY = """
+SELECT resource, sum(amount) FROM allocation
+WHERE requester = ? AND run IS NULL AND pool IS NULL AND (expires_at IS NULL OR expires_at > ?) GROUP BY resource
+"""
 LIMITS = "SELECT id, name, type, capacity, per_us, burst FROM resource"
 CLAIM = """
 INSERT INTO allocation (id, resource, amount, requester, pool, epoch, run, position, attempt, since, expires_at)
@@ -148,6 +152,17 @@ def read_pools(database: Database, *, now_us: int) -> dict[str, dict[str, int]]:
     for requester, resource, left in database.query(POOLS, (now_us,)):
         pools.setdefault(requester, {})[resource] = left
     return pools
+
+
+def held_by(database: Database, requester: str, *, now_us: int) -> dict[str, int]:
+    """What somebody holds of named resources, by their ids; what tasks hold is not meant."""
+    return dict(database.query(HELD_BY, (requester, now_us)))
+
+
+def ids(database: Database) -> dict[str, str]:
+    """{name: id} of every named resource; an id stands for itself."""
+    found = {name: id for id, name, *_ in database.query(LIMITS)}
+    return found | {id: id for id in found.values()}
 
 
 def limits(database: Database) -> dict[str, NamedLimit]:

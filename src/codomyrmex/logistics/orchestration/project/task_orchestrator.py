@@ -39,6 +39,7 @@ from codomyrmex.logging_monitoring import get_logger
 from codomyrmex.logistics.orchestration.project.engine_host import HostSettings
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_starter import ReadyRun, RunStarter
+from codomyrmex.logistics.orchestration.project.session_holdings import check_session
 from codomyrmex.logistics.orchestration.project.states import (
     STATUSES,
     RunMove,
@@ -168,6 +169,7 @@ class TaskOrchestrator:
         except ValidationError as error:
             raise of_task(error, task) from None
         if session_id is not None:
+            check_session(starter.host, session_id, ready.run.workflow)
             ready.run.options = replace(ready.run.options, session=session_id)
         entry = _Entry(task=task, ready=ready)
         with self._lock:

@@ -19,6 +19,7 @@ from codomyrmex.logistics.orchestration.project.definition_finder import Definit
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_starter import RunStarter
+from codomyrmex.logistics.orchestration.project.session_holdings import check_session
 from codomyrmex.logistics.orchestration.project.states import WorkflowStatus
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
 from codomyrmex.logistics.orchestration.project.workflow_check import checked_document
@@ -198,6 +199,7 @@ class WorkflowManager:
         ready = self.starter.ready(
             definition, {**(parameters or {}), **more}, caller_dir=caller_dir, max_parallel=max_parallel
         )
+        check_session(self.host, session_id, ready.run.workflow)
         if session_id is not None or clean_env is not None:
             kept = None if clean_env is None else tuple(clean_env)
             ready.run.options = replace(ready.run.options, session=session_id, clean_env=kept)
@@ -290,16 +292,3 @@ def _in_order(
     if isinstance(second, str):
         return second, first
     return None, {**first, **(second or {})}
-
-
-def check_session(host: EngineHost, session_id: str | None) -> None:
-    """Raises `ValidationError` for a session that holds nothing."""
-    if session_id is None or host.holds(session_id):
-        return
-    fault = Fault(
-        message="there is no such session: nobody with this id holds anything",
-        path="session_id",
-        got=repr(session_id),
-        advice="leave session_id out, or let it hold something: resources.allocate_resources(session_id, {...})",
-    )
-    raise ValidationError([fault], subject="the call")
