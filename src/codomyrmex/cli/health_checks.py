@@ -45,6 +45,7 @@ def all_checks(workspace: Workspace) -> Iterable[Check]:
     yield check_disk(folder)
     settings, check = check_settings(workspace)
     yield check
+    yield check_machine(workspace, settings)
     yield check_worker(workspace.root, settings.worker_python)
 
 
@@ -141,6 +142,29 @@ def check_settings(workspace: Workspace) -> tuple[Settings, Check]:
         return settings, Check(name="settings", verdict="warn", found="; ".join(settings.warnings))
     places = {setting.origin for setting in settings if setting.origin != "default"}
     return settings, Check(name="settings", verdict="ok", found=", ".join(sorted(places)) or "all default")
+
+
+def check_machine(workspace: Workspace, settings: Settings) -> Check:
+    """What tasks can have of this machine, and whether the engines of all projects can agree on it."""
+    from codomyrmex.logistics.orchestration.project.ledger_file import (
+        VARIABLE,
+        ledger_directory,
+        ledger_place,
+    )
+    from codomyrmex.logistics.orchestration.project.machine_detection import detect_machine, overrides_of
+
+    machine = detect_machine(workspace.root, overrides=overrides_of(settings))
+    found = f"{machine.cpu_milli / 1000:g} CPUs, {size_text(machine.memory_bytes)} for tasks"
+    if settings.resources_scope == "project":
+        return Check(name="machine", verdict="ok", found=f"{found} of this project alone")
+    ledger = ledger_place(ledger_directory(os.environ)).path
+    is_file = ledger.parent.exists() and not ledger.parent.is_dir()
+    written = check_writable(ledger.parent, nearest_folder(ledger.parent))
+    if written.verdict == "ok" and not is_file:
+        return Check(name="machine", verdict="ok", found=f"{found}, shared by all projects: {ledger}")
+    trouble = f"{ledger.parent} is no folder" if is_file else written.found
+    advice = f"name a folder on a local disk with {VARIABLE}, or set resources.scope = project"
+    return Check(name="machine", verdict="fail", found=trouble, advice=advice)
 
 
 def check_worker(root: Path, configured: str | None) -> Check:

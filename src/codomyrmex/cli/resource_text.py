@@ -118,9 +118,9 @@ def resource_lines(
         ("id", view.id if view.id != view.name else ""),
         ("status", view.status),
         ("capacity", capacity_text(view) + _spacing(view)),
-        ("held", _held_text(view)),
+        ("used" if view.per_s else "held", _held_text(view)),
         ("free", _free_text(view, now)),
-        ("peak", amount_text(view.type, view.peak, view.parts)),
+        ("peak", "" if view.per_s else amount_text(view.type, view.peak, view.parts)),
         ("waiting", count_text(view.waiting, "engine") if view.waiting else ""),
         ("about", one_line(view.description)),
     ]
@@ -139,7 +139,7 @@ def resource_lines(
 def _usage_row(terminal: Terminal, view: ResourceView, *, bar: bool) -> Row:
     percent = view.percent
     style = "dim" if view.offline else "yellow" if percent is not None and percent >= 100 else ""
-    amounts = (view.allocated, view.available, view.at_once, view.peak)
+    amounts = (view.allocated, view.available, view.at_once, None if view.per_s else view.peak)
     return [
         view.name,
         Cell(_bar(percent, unicode=terminal.unicode) if bar and percent is not None else "", style),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from codomyrmex.cli.invocation import Invocation
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _LOOK_EVERY_S = 0.01
+_MOST_NEAR = 1000
 
 
 class NoRuns:
@@ -118,6 +120,9 @@ def run_and_task(reads: RunReads, run: str, task: str | None) -> tuple[str, str 
         if task is not None or run == "@last":
             raise
         last = reads.find("@last")
-        if not reads.has_task(last, run):
+        if reads.has_task(last, run):
+            return last, run
+        near = get_close_matches(run, [each.name for each in reads.tasks(last, limit=_MOST_NEAR)], n=1)
+        if not near:
             raise
-        return last, run
+        raise RunNotFound(run, nearest=near[0], hint=f"that is a task of the last run, {last}") from None

@@ -313,7 +313,7 @@ def _value_faults(value: str) -> Iterator[Fault]:
         yield Fault(message="the value is empty", path="value")
     if size > MAX_BYTES:
         yield Fault(
-            message=f"the value has more than {MAX_BYTES:,} bytes, the most that a secret may have",
+            message=f"the value has more than {MAX_BYTES} bytes, the most that a secret may have",
             path="value",
             advice="keep the path of a file that only you can read",
         )
