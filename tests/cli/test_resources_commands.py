@@ -288,8 +288,9 @@ def test_amounts_are_read_as_people_write_them(
     ("words", "place"),
     [
         (("x", "--capacity", "0"), "--capacity: an amount is above 0"),
-        (("x", "--capacity", "-1"), "--capacity: not a number: '-1'"),
-        (("x", "--capacity", "many"), "--capacity: not a number: 'many'"),
+        (("x", "--capacity", "-1"), "--capacity: an amount is above 0"),
+        (("x", "--capacity", "many"), "--capacity: not a number: 'many'\n    write a number, without a unit"),
+        (("api_quota", "--capacity", "1"), "'api_quota' is the word for api-global in steps"),
         (("x", "--capacity", "nan"), "--capacity: not a number: 'nan'"),
         (("x", "--capacity", "0.00001"), "--capacity: units are counted in ten-thousandths"),
         (("x", "--capacity", "9" * 18), "--capacity: this is more than can be counted"),
@@ -434,6 +435,24 @@ def test_watching_on_a_terminal_draws_over_what_was_there(monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         resource_watch.watch_usage(invocation, lambda: [view(allocated=next(held))], wait=Moments(2))
     assert "\x1b[2F\x1b[J" in invocation.output.out.stream.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_ctrl_c_ends_a_watch_without_a_word(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(resource_watch.watch_usage, "__kwdefaults__", {"wait": Moments(1)})
+    ended = cli("resources", "usage", "--watch", *form)
+    assert (ended.code, ended.err) == (130, "")
+
+
+def test_the_word_for_any_gpu_says_where_the_devices_are(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODOMYRMEX_RESOURCES_GPU", "1")
+    told = cli("resources", "show", "gpu")
+    assert told.code == 5
+    assert "codomyrmex resources list --type gpu lists them" in told.err
+    monkeypatch.setenv("CODOMYRMEX_RESOURCES_GPU", "0")
+    assert "resources.gpu in config.toml" in cli("resources", "offline", "gpu").err
 
 
 def test_a_watch_of_an_unknown_name_ends_at_once(cli: Any) -> None:

@@ -50,8 +50,8 @@ def test_a_piped_value_is_kept_listed_by_name_and_removed(
     assert VALUE not in listed.out + str(document)
     assert cli("secrets", "remove", "TOKEN").out == "removed TOKEN from this project's secrets\n"
     again = cli("secrets", "remove", "TOKEN")
-    assert again.code == 2
-    assert "no secret 'TOKEN' is set" in again.err
+    assert again.code == 5
+    assert "no secret 'TOKEN'\n  codomyrmex secrets list shows" in again.err
     assert "no secrets yet: codomyrmex secrets set NAME keeps one" in cli("secrets", "list").err
 
 

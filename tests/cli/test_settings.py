@@ -92,7 +92,7 @@ def test_tables_and_variables_reach_nested_names(tmp_path: Path) -> None:
         ('[resources]\ncpu = "-1"', "a number of CPUs above 0, at most three decimals"),
         ("[resources]\ncpu = -1", "a number of CPUs above 0"),
         ("[resources]\ncpu = 0", "a number of CPUs above 0"),
-        ("[resources]\ncpu = 1.0001", "in thousandths"),
+        ("[resources]\ncpu = 1.0001", "at most three decimals"),
         ("[resources]\ncpu = true", "a number of CPUs above 0"),
         ("[resources]\ncpu = inf", "a number of CPUs above 0"),
         ('[resources]\nmemory = "8 gigs"', "a size, such as 8GiB"),

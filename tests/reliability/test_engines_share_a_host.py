@@ -226,11 +226,17 @@ def check_calls(effects: Sequence[Effect], claimed_s: Mapping[str, float]) -> fl
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("machine", [{"cpu": "1"}])
-@pytest.mark.parametrize("projects", [("one", "two"), ("one", "one")], ids=["two projects", "one project"])
+@pytest.mark.parametrize(
+    ("projects", "what"),
+    [(("one", "two"), "cpu"), (("one", "one"), "cpu"), (("one", "one"), "mutex")],
+    ids=["cpu of two projects", "cpu of one project", "mutex"],
+)
 @under_load
-def test_of_two_engines_at_one_cpu_neither_waits_for_more_than_two_tasks_of_the_other(
-    form: Form, projects: tuple[str, str], host: SharedHost, record: Callable[..., None]
+def test_of_two_engines_at_one_cpu_or_mutex_neither_waits_for_more_than_two_tasks_of_the_other(
+    form: Form, projects: tuple[str, str], what: str, host: SharedHost, record: Callable[..., None]
 ) -> None:
+    if what == "mutex":
+        host.add("one", named("mutex", 1))
     engines = open_all(host, *projects)
     submitted, run_ids = {}, []
     for name, engine, seconds in zip(("a", "b"), engines, (0.010, 0.015), strict=True):
@@ -238,7 +244,7 @@ def test_of_two_engines_at_one_cpu_neither_waits_for_more_than_two_tasks_of_the_
         fan_out = {
             "name": "turn",
             "isolation": "thread",
-            "resources": {"cpu": 1},
+            "resources": {"cpu": 0} | {what: 1},
             "foreach": f"${{range({form.turns})}}",
             "with": given,
         }
@@ -257,7 +263,7 @@ def test_of_two_engines_at_one_cpu_neither_waits_for_more_than_two_tasks_of_the_
     how_often = Counter(count for counts in waits.values() for count in counts)
     counted = ", ".join(f"{number}: {count} times" for number, count in sorted(how_often.items()))
     record(
-        f"two engines of {len(set(projects))} project{'s' * (len(set(projects)) - 1)} at one CPU take turns",
+        f"two engines of {len(set(projects))} project{'s' * (len(set(projects)) - 1)} at one {what} take turns",
         2 * form.turns,
         f"tasks of the other before the next own one: {counted}",
     )

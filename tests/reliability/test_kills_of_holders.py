@@ -129,7 +129,7 @@ class Course:
         steps = [
             step("mutex", "process", {"cpu": 0.5, "mutex": 1}, locks=["mutex"], child=self._child()),
             step("seats", "thread", {"cpu": 0.5, "seats": 2}),
-            step("device", "process", {"cpu": 0.5, "gpu": 1, "memory": "1GiB"}, gpu=1, child=self._child()),
+            step("device", "process", {"cpu": 0.5, "gpu": 1, "memory": "1GiB"}, gpu=1, child="stubborn"),
             step("part", "process", {"cpu": 0.5, "gpu": 0.5}, gpu=0.5),
         ]
         if self.chance.random() < 0.5:  # somebody who commits all the time, so that kills hit commits

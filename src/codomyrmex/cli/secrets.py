@@ -100,7 +100,9 @@ def remove_secret(invocation: Invocation, name: str) -> None:
         origin = _store(invocation).remove(name)
     except SecretNotFound as error:
         secrets = invocation.command(invocation.workspace(), "secrets", "list")
-        raise NoSuchSecret(name, nearest=error.faults[0].nearest, hint=f"{secrets} shows what there is") from None
+        raise NoSuchSecret(
+            name, nearest=error.faults[0].nearest, hint=f"{secrets} shows what there is"
+        ) from None
     where = "this project's secrets" if origin == "state" else "your own secrets"
     invocation.output.answer({"name": name, "origin": origin}, [f"removed {name} from {where}"])
 

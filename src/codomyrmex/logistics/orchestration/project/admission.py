@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Any
+from typing import Any, NamedTuple
 
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare, MachineTaken
 from codomyrmex.logistics.orchestration.project.named_resources import NOTHING, Amounts, NamedResources, Taken
@@ -59,8 +59,7 @@ class Lane:
     """How many chunks of this lane are claimed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a chunk holds besides the CPU of its lane."""
 
     machine: MachineTaken | None = None

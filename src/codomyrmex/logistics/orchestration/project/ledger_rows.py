@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from codomyrmex.logistics.orchestration.project.ledger_shares import Amounts, Host, Wait
 from codomyrmex.logistics.storage.database import Database, Row, Transaction
@@ -82,8 +83,7 @@ INSERT INTO resource (id, offline) VALUES (?, ?) ON CONFLICT DO UPDATE SET offli
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllotmentRow:
+class AllotmentRow(NamedTuple):
     """What an engine has of one resource."""
 
     holder: int
@@ -94,8 +94,7 @@ class AllotmentRow:
     since_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitRow:
+class WaitRow(NamedTuple):
     """What an engine's next task lacks; `lives` is False where the wait is passed over."""
 
     holder: int
@@ -106,8 +105,7 @@ class WaitRow:
     lives: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldRow:
+class HoldRow(NamedTuple):
     """What somebody keeps beside the tasks."""
 
     id: str

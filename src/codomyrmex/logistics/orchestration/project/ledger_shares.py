@@ -22,23 +22,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from codomyrmex.logistics.orchestration.project.gpu_choice import choose
 from codomyrmex.logistics.orchestration.project.resource_request import GPU, UNIT
 
 Amounts = Mapping[str, int]
 """Whole numbers by resource id; in what is asked for, `gpu` stands for any device."""
+NOTHING: Amounts = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(NamedTuple):
     """What a holder waits for: `head` at least, `want` at most; `idle` is what it has and cannot use meanwhile."""
 
     holder: int
     sequence: int
     head: Amounts
-    want: Amounts = field(default_factory=dict)
-    idle: Amounts = field(default_factory=dict)
+    want: Amounts = NOTHING
+    idle: Amounts = NOTHING
     patient: bool = True
 
 

@@ -11,7 +11,7 @@ resources that it has.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from codomyrmex.logistics.orchestration.project.gpu_choice import choose
 from codomyrmex.logistics.orchestration.project.resource_request import CPU, GPU
@@ -20,8 +20,7 @@ _GPU_PREFIX = f"{GPU}-"
 Amounts = tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MachineTaken:
+class MachineTaken(NamedTuple):
     """What a claim took, devices by their own ids: of the engine's share, and out of the pool of a session."""
 
     own: Amounts = ()

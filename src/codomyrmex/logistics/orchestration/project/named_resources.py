@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from codomyrmex.logistics.orchestration.project import rate_quota
 from codomyrmex.logistics.orchestration.project.rate_quota import Rate
@@ -22,8 +22,7 @@ Amounts = tuple[tuple[str, int], ...]
 """(name, amount) pairs, sorted by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherWait:
+class OtherWait(NamedTuple):
     """Another engine waits for so much."""
 
     epoch: int
@@ -48,8 +47,7 @@ class NamedResource:
     """Of other engines, the oldest first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(NamedTuple):
     """Why a claim does not pass now.
 
     `retry_us` is when a quota lets it through; `pool` is the session out of whose holding it would come.
@@ -61,8 +59,7 @@ class Block:
     pool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What a claim changed: amounts held by id, those out of a pool, and the instants of quotas before and after."""
 
     held: tuple[tuple[str, int], ...] = ()

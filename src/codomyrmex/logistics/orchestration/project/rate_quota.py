@@ -13,11 +13,10 @@ Source: ITU-T I.371, annex A (the virtual scheduling algorithm).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Rate(NamedTuple):
     """`capacity` (ten-thousandths of a unit) per `per_us`; up to `burst` of it at once, None for evenly spaced."""
 
     capacity: int
@@ -33,8 +32,7 @@ class Rate:
         return 0 < amount <= (self.capacity if self.burst is None else self.burst)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class Passage(NamedTuple):
     """Whether a claim passes now; `tat_us` is the new instant then, else it may be tried again at `retry_us`."""
 
     tat_us: int | None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 UNIT = 10_000
 """One unit of a named resource, one GPU."""
@@ -58,8 +59,7 @@ class Request:
             yield GPU, self.gpu
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedLimit:
+class NamedLimit(NamedTuple):
     """The most that can ever be asked of a named resource at once; `burst` is that of a quota, if it has one."""
 
     type: str
@@ -67,8 +67,7 @@ class NamedLimit:
     burst: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """What an attempt was given: its request as it was admitted, and the devices it may use."""
 
     request: Request

@@ -13,8 +13,7 @@ when its time is over; and when its engine is found dead, after everything that 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from codomyrmex.exceptions import Conflict
 from codomyrmex.logistics.orchestration.project.named_resources import NamedResource, OtherWait
@@ -89,8 +88,7 @@ class ClaimRefused(Conflict):
     code = "claim_refused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimRow:
+class ClaimRow(NamedTuple):
     """One allocation to be made; a task's has run, position and attempt."""
 
     id: str

@@ -30,7 +30,7 @@ def holding_of(host: EngineHost, session_id: str) -> dict[str, int]:
 
 
 def check_session(host: EngineHost, session_id: str | None, workflow: CompiledWorkflow | None = None) -> None:
-    """Raises `ValidationError` for a session that holds nothing, `ResourceRefused` where a step wants more than that."""
+    """Raises `ValidationError` for a session that holds nothing, `ResourceRefused` where a step wants more."""
     if session_id is None:
         return
     holding = holding_of(host, session_id)
