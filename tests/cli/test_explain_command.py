@@ -172,3 +172,19 @@ def test_a_state_that_does_not_exist_is_5(cli: Any, project: Path) -> None:
     assert cli("explain").code == 5
     assert cli("explain", "anything").code == 5
     assert not (project / ".codomyrmex").exists()
+
+
+def test_a_task_that_is_misspelt_is_told_the_nearest_of_the_last_run(cli: Any, flows: Path) -> None:
+    cli("run", "flow.yaml")
+    ended = cli("explain", "pakc")
+    assert ended.code == 5
+    assert "no run 'pakc'; did you mean 'pack'?\n  that is a task of the last run" in ended.err
+    assert "did you mean" not in cli("explain", "zzzzzz").err
+
+
+def test_the_frame_of_a_built_in_action_is_nobody_s_to_look_at(cli: Any, flows: Path) -> None:
+    (flows / "shell.yaml").write_text("codomyrmex: 1\nname: shell\nsteps:\n  - {name: no, run: 'exit 3'}\n")
+    cli("run", "shell.yaml")
+    told = cli("explain").out
+    assert "CommandFailed" in told
+    assert "builtins_shell" not in told

@@ -67,6 +67,20 @@ def test_doctor_fails_where_the_state_cannot_be_written(cli) -> None:
     assert (document["ok"], document["data"]["healthy"]) == (False, False)
 
 
+def test_doctor_says_what_there_is_to_share_and_where_that_is_kept(
+    cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODOMYRMEX_RESOURCES_CPU", "6")
+    monkeypatch.setenv("CODOMYRMEX_HOST_DIR", str(project / "host"))
+    assert "6 CPUs, " in (told := cli("doctor").out)
+    assert f"shared with other projects by {project / 'host' / 'ledger.db'}" in told
+    (project / "host").write_text("a file")
+    ended = cli("doctor")
+    assert (ended.code, "is no folder" in ended.out, "CODOMYRMEX_HOST_DIR" in ended.out) == (1, True, True)
+    monkeypatch.setenv("CODOMYRMEX_RESOURCES_SCOPE", "project")
+    assert "of this project alone" in cli("doctor").out
+
+
 def test_doctor_leaves_nothing_behind(cli, project: Path) -> None:
     cli("doctor")
     assert list(project.iterdir()) == []

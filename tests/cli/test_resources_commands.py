@@ -165,7 +165,11 @@ def test_holders_are_listed_with_their_engine_and_their_end(cli: Any, claims: Cl
     claims.lock.release()
     (row,) = data(cli("resources", "show", "licence", "--json"))["held_by"]
     assert row["gone"] is True
-    assert " gone" in cli("resources", "holders").out
+    listed = cli("resources", "holders")
+    assert " gone" in listed.out
+    assert "comes back when an engine opens: codomyrmex resume" in listed.err
+    refused = cli("resources", "remove", "licence")
+    assert "is held by ada, whose process is gone\n  it comes back when an engine opens" in refused.err
 
 
 def test_nobody_holds_anything_is_said(cli: Any) -> None:

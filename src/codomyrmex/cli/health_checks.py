@@ -161,10 +161,10 @@ def check_machine(workspace: Workspace, settings: Settings) -> Check:
     is_file = ledger.parent.exists() and not ledger.parent.is_dir()
     written = check_writable(ledger.parent, nearest_folder(ledger.parent))
     if written.verdict == "ok" and not is_file:
-        return Check(name="machine", verdict="ok", found=f"{found}, shared by all projects: {ledger}")
+        return Check(name="machine", verdict="ok", found=f"{found}, shared with other projects by {ledger}")
     trouble = f"{ledger.parent} is no folder" if is_file else written.found
     advice = f"name a folder on a local disk with {VARIABLE}, or set resources.scope = project"
-    return Check(name="machine", verdict="fail", found=trouble, advice=advice)
+    return Check(name="machine", verdict="fail", found=f"no ledger of it: {trouble}", advice=advice)
 
 
 def check_worker(root: Path, configured: str | None) -> Check:

@@ -90,6 +90,8 @@ class Admission:
         """When the first quota lets something through that it held up."""
         self.wants_named = False
         """True once something has asked for what the state limits."""
+        self._wants_more = False
+        """True once something has asked for more than CPU."""
         self.wants_pools = False
         """True once a run of a session was here."""
         self._now_us = 0
@@ -126,6 +128,7 @@ class Admission:
             plain = tuple(each for each in rest if each[0] != GPU)
             found = Lane(key, run, request, cpu_milli, quick, caps, process, rest, plain, pool, extra)
             self._lanes[key] = found
+            self._wants_more |= extra
             self.wants_named |= bool(request.named)
             self.wants_pools |= pool is not None
         return found
@@ -172,7 +175,7 @@ class Admission:
         Left out is what asks for anything of `barred`. None where nothing waits that a larger share of the machine
         would help.
         """
-        if self.workers <= 0:
+        if self.workers <= 0 or (self.share.has_all_cpus and not self._wants_more):
             return None
         best: Lane | None = None
         head: dict[str, int] = {}

@@ -77,6 +77,8 @@ class Allotments:
         Where that is not to be had now, this engine waits for it, and those behind are asked for that need
         nothing of what is scarce.
         """
+        if not self._refused and admission.lacking() is None:
+            return False
         now_s = self._clock.monotonic_s()
         try:
             if self._refused and now_s - self._asked_s < ASK_AGAIN_S and not self._ledger.changed():

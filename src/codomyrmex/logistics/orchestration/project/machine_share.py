@@ -56,6 +56,11 @@ class MachineShare:
         share.grow(capacities)
         return share
 
+    @property
+    def has_all_cpus(self) -> bool:
+        """True when there are no more CPUs to be had."""
+        return self.allotted.get(CPU, 0) >= self.capacities.get(CPU, 0)
+
     def grow(self, granted: Mapping[str, int]) -> None:
         """More was allotted."""
         for id, amount in granted.items():

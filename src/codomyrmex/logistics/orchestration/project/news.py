@@ -40,7 +40,7 @@ class Chunk:
     """When the slot began its present entry (monotonic); 0 before the first."""
     now_running: Entry | None = None
     claim: Claim = NO_CLAIM
-    held: list[str] = field(default_factory=list)
+    held: tuple[str, ...] = ()
     """The named resources that it holds rows of."""
 
     @property

@@ -143,7 +143,7 @@ class ResourceClaims:
             batch.quotas[id] = (batch.quotas.get(id, (before_us, 0))[0], after_us)
         for pool, amounts in ((None, taken.held), (taken.pool, taken.pooled)):
             for id, amount in amounts:
-                chunk.held.append(id)
+                chunk.held += (id,)
                 batch.claims.append(
                     ClaimRow(
                         id=task_claim_id(run.number, position, number, id),
