@@ -19,6 +19,10 @@ class Run:
     number: int
 
 
+REQUESTS: dict[int, Request] = {}
+"""Equal requests are one object, as within a workflow."""
+
+
 def take_all(admission: Admission) -> list[int]:
     """Admits one position at a time, giving each slot back at once."""
     taken = []
@@ -31,7 +35,8 @@ def lane_of(admission: Admission, run: int = 1, **more: Any) -> Lane:
     step, of_run, of_step = more.get("step", -1), more.pop("run_cap", None), more.pop("step_cap", None)
     caps = [((run, -1), of_run), ((run, step), of_step)]
     more["caps"] = tuple((whose, cap) for whose, cap in caps if cap is not None)
-    request = Request(cpu_milli=more.pop("cpu_milli", 1000))
+    cpu_milli = more.pop("cpu_milli", 1000)
+    request = REQUESTS.setdefault(cpu_milli, Request(cpu_milli=cpu_milli))
     return admission.lane(Run(run), **{"request": request, "quick": False, **more})
 
 

@@ -24,6 +24,7 @@ FOLLOWED = (
     "how-to/limit-resources.md",
     "how-to/undo-and-clean-up.md",
     "how-to/use-secrets.md",
+    "concepts/workers.md",
     "reference/python.md",
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -114,7 +114,7 @@ SENTENCES: dict[str, tuple[Reason, str]] = {
     "a lock": (lock(), f"waits for deploy, of which there is one; held by ship (since {AT})"),
     "a lock that another engine awaits": (
         lock(holders=(), ahead=(OtherEngine(engine=3, pid=77, amount=UNIT, since=THEN),)),
-        f"waits for deploy, of which there is one; 1 by pid 77 since {AT} is waited for longer",
+        f"waits for deploy, of which there is one; pid 77 (1, since {AT}) has waited for it longer",
     ),
     "a semaphore": (
         lock(asked=2 * UNIT, free=UNIT, capacity=5 * UNIT, holders=(), more_holders=0),
@@ -126,16 +126,16 @@ SENTENCES: dict[str, tuple[Reason, str]] = {
     ),
     "a quota": (
         QuotaUsed(resource="q", name="openai", asked=2 * UNIT, capacity=60 * UNIT, per_s=60, retry_at=THEN),
-        f"waits for the quota openai (60 per 60 s): it asks for 2; that passes at {AT}",
+        f"waits for the quota openai (60 per minute): it asks for 2; that passes at {AT}",
     ),
     "a quota that never lets it through": (
         QuotaUsed(resource="q", name="openai", asked=99 * UNIT, capacity=60 * UNIT, per_s=60),
-        "waits for the quota openai (60 per 60 s): it asks for 99 at once, which it never lets through",
+        "waits for the quota openai (60 per minute): it asks for 99 at once, which it never lets through",
     ),
     "other engines": (
         OtherEngines(resource=CPU, asked=1000, free=0, capacity=2000, engines=(ELSEWHERE,), waits_before=1),
-        "waits for CPU: it asks for 1 CPU; of the machine's 2 CPUs other engines have "
-        f"2 CPUs by pid 4121 of /srv/b/.codomyrmex since {AT}; another engine has waited for it longer",
+        "waits for CPU: it asks for 1 CPU; the machine's 2 CPUs are shared with "
+        f"pid 4121 of /srv/b (2 CPUs, since {AT}); another engine has waited for it longer",
     ),
     "a line of other engines": (
         OtherEngines(resource=CPU, asked=1000, free=2000, capacity=2000, waits_before=2),

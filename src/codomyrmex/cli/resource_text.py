@@ -19,7 +19,6 @@ from codomyrmex.logistics.orchestration.project.resource_views import HOST, Hold
 _IDS = {"cpu": CPU, "memory": MEMORY, "disk": DISK, "network": NETWORK, "gpu": GPU}
 _SMALLEST = {"cpu": 1000, "memory": 1, "disk": 1, "network": 1}
 _STYLES = {"available": "green", "allocated": "", "exhausted": "yellow", "offline": "dim"}
-_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 _BAR = 10
 _BAR_FROM_COLUMNS = 94
 _UNKNOWN = "-"
@@ -37,7 +36,7 @@ def amount_text(kind: str, amount: int | None, parts: int = UNIT) -> str:
 def capacity_text(view: ResourceView) -> str:
     """The amount; of a quota `60 per minute`."""
     text = amount_text(view.type, view.capacity, view.parts)
-    return f"{text} per {_period(view.per_s)}" if view.per_s else text
+    return f"{text} per {amount_words.period_text(view.per_s)}" if view.per_s else text
 
 
 def list_lines(terminal: Terminal, views: Sequence[ResourceView]) -> list[str]:
@@ -188,7 +187,3 @@ def _spacing(view: ResourceView) -> str:
     if view.burst is None:
         return ", evenly spaced"
     return f", up to {amount_text(view.type, view.burst, view.parts)} at once"
-
-
-def _period(seconds: float) -> str:
-    return _PERIODS.get(int(seconds) if seconds == int(seconds) else -1, f"{seconds:g} s")

@@ -24,9 +24,9 @@ from codomyrmex.logistics.orchestration.project.machine_share import MachineShar
 from codomyrmex.logistics.orchestration.project.named_resources import NOTHING, Amounts, NamedResources, Taken
 from codomyrmex.logistics.orchestration.project.resource_request import CPU, GPU, Request
 
-LaneKey = tuple[int, int, Request, bool, bool]
-"""Run number, step number or -1 where the step has no cap, request, whether chunks may be long, whether it
-is for worker processes."""
+LaneKey = tuple[int, int, int, bool, bool]
+"""Run number, step number or -1 where the step has no cap, identity of the request, whether chunks may be long,
+whether it is for worker processes."""
 Cap = tuple[tuple[int, int], int]
 """At most so many attempts at once of (run number, step number or -1 for all of the run)."""
 Entry = tuple[int, int, int, int]
@@ -117,7 +117,8 @@ class Admission:
 
         `caps` may be those of another run too: the limits of a root hold for the runs below it.
         """
-        key = (run.number, step, request, quick, process)
+        # By identity: equal requests of a workflow are one object, which its lane keeps alive.
+        key = (run.number, step, id(request), quick, process)
         found = self._lanes.get(key)
         if found is None:
             cpu_milli = min(request.cpu_milli, self.capacity.cpu_milli)

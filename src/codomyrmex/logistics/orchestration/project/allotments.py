@@ -52,6 +52,9 @@ class Allotments:
         now_s = self._clock.monotonic_s()
         if not admission.idle:
             self._queued_s = now_s
+        if now_s - self._looked_s < LOOK_EVERY_S and not self._crowded:
+            return
+        self._looked_s = now_s
         share = admission.share
         if not any(share.allotted.values()):
             return
@@ -59,9 +62,6 @@ class Allotments:
             if now_s - self._queued_s >= LINGER_S:
                 self._give(admission, share.free())
                 return
-            if now_s - self._looked_s < LOOK_EVERY_S and not self._crowded:
-                return
-            self._looked_s = now_s
             if self._ledger.changed():
                 self._crowded, self._refused = True, False
             if self._crowded:

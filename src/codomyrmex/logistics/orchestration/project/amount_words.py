@@ -13,6 +13,8 @@ LABELS = {CPU: "CPU", MEMORY: "memory", DISK: "disk", NETWORK: "network", GPU: "
 """What a machine has, as one waits for it."""
 _UNITS = {CPU: "CPUs", MEMORY: "bytes", DISK: "bytes", NETWORK: "bytes per second", GPU: "GPUs"}
 
+_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
+
 
 def natural(resource: str, amount: int) -> int | float:
     """An amount as people count: CPUs, bytes, GPUs, units."""
@@ -56,3 +58,8 @@ def listed(names: Sequence[str], more: int, noun: str = "") -> str:
     if more:
         words.append(f"{more:,} {noun + ('' if more == 1 else 's') if noun else 'more'}")
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def period_text(seconds: float) -> str:
+    """`minute`, `90 s`: what stands behind `60 per`."""
+    return _PERIODS.get(int(seconds) if seconds == int(seconds) else -1, f"{seconds:g} s")

@@ -17,11 +17,13 @@ from codomyrmex.logistics.orchestration.project.amount_words import (
     amount_text,
     listed,
     natural,
+    period_text,
     unit_of,
 )
 from codomyrmex.logistics.orchestration.project.resource_request import UNIT
 from codomyrmex.logistics.orchestration.project.run_views import clock_text
 
+_STATE_FOLDER = "/.codomyrmex"
 NAMED_AT_MOST = 3
 """So many steps or holders are named; of the others it is said how many they are."""
 
@@ -88,11 +90,11 @@ class OtherEngine:
     since: datetime | None = None
 
     def text(self, resource: str, now: datetime) -> str:
-        """`2 CPUs by pid 4121 of /srv/b/.codomyrmex since 13:59:00`."""
+        """`pid 4121 of /srv/b (2 CPUs, since 13:59:00)`."""
         who = self.who or (f"pid {self.pid}" if self.pid is not None else f"engine {self.engine}")
-        where = f" of {self.state}" if self.state else ""
-        since = f" since {clock_text(self.since, now)}" if self.since is not None else ""
-        return f"{amount_text(resource, self.amount)} by {who}{where}{since}"
+        where = f" of {self.state.removesuffix(_STATE_FOLDER)}" if self.state else ""
+        since = f", since {clock_text(self.since, now)}" if self.since is not None else ""
+        return f"{who}{where} ({amount_text(resource, self.amount)}{since})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +172,7 @@ class ResourceShort(Fact):
             held = [each.text(self.resource, now, amounts=not alone) for each in self.holders[:2]]
             others = len(self.holders) - len(held) + self.more_holders
             parts.append(f"held by {listed(held, others, 'other')}")
-        parts += [f"{each.text(self.resource, now)} is waited for longer" for each in self.ahead[:1]]
+        parts += [f"{each.text(self.resource, now)} has waited for it longer" for each in self.ahead[:1]]
         return "; ".join(part for part in parts if part)
 
     def _figures(self, label: str) -> str:
@@ -208,12 +210,12 @@ class QuotaUsed(Fact):
         return {"kind": self.kind, **whole}
 
     def sentence(self, now: datetime) -> str:
-        """`waits for the quota openai (60 per 60 s): it asks for 2, which pass at 14:05:10`."""
+        """`waits for the quota openai (60 per minute): it asks for 2; that passes at 14:05:10`."""
         head = f"waits for the quota {self.name}"
         if self.offline:
             return f"{head}, which is offline (codomyrmex resources online {self.name})"
         asked = amount_text(self.resource, self.asked)
-        rate = f"{amount_text(self.resource, self.capacity)} per {self.per_s:g} s"
+        rate = f"{amount_text(self.resource, self.capacity)} per {period_text(self.per_s)}"
         if self.retry_at is None:
             return f"{head} ({rate}): it asks for {asked} at once, which it never lets through"
         return f"{head} ({rate}): it asks for {asked}; that passes at {clock_text(self.retry_at, now)}"
@@ -242,7 +244,7 @@ class OtherEngines(Fact):
         return {"kind": self.kind, "unit": unit_of(self.resource), **whole}
 
     def sentence(self, now: datetime) -> str:
-        """`waits for CPU: other engines of this machine have 2 CPUs by pid 4121 of /srv/b since 13:59:00`."""
+        """`waits for CPU: it asks for 1 CPU; the machine's 2 CPUs are shared with pid 4121 of /srv/b (2 CPUs)`."""
         label = LABELS.get(self.resource, self.resource)
         asked, whole = (amount_text(self.resource, each) for each in (self.asked, self.capacity))
         parts = [f"waits for {label}: it asks for {asked}"]
@@ -250,7 +252,7 @@ class OtherEngines(Fact):
             held = listed(
                 [each.text(self.resource, now) for each in self.engines[:2]], self._others(), "engine"
             )
-            parts.append(f"of the machine's {whole} other engines have {held}")
+            parts.append(f"the machine's {whole} are shared with {held}")
         if self.waits_before == 1:
             parts.append("another engine has waited for it longer")
         elif self.waits_before:
