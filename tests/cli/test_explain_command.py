@@ -77,7 +77,7 @@ def lines(text: str) -> list[str]:
 def test_a_failed_run_is_explained_root_first(cli: Any, flows: Path) -> None:
     assert cli("run", "flow.yaml", "-q").code == 1
     said = lines(cli("explain").out)
-    assert said[0].endswith("of 'flow' is failed.")
+    assert said[0].endswith("of 'flow' has failed.")
     assert said[1].startswith("parse[")
     assert "failed in attempt 2: ValueError: bad header, at " in said[1]
     assert "acts.py:4 broken" in said[1]
@@ -109,11 +109,11 @@ def test_the_answer_as_data_has_reasons_and_the_failure(cli: Any, flows: Path) -
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["parse[3]"], "parse[3] is failed: in attempt 2: ValueError: bad header, at "),
-        (["flow", "parse[3]"], "parse[3] is failed: in attempt 2: ValueError: bad header, at "),
+        (["parse[3]"], "parse[3] failed in attempt 2: ValueError: bad header, at "),
+        (["flow", "parse[3]"], "parse[3] failed in attempt 2: ValueError: bad header, at "),
         (["@last", "deploy"], "deploy is cancelled: what it depends on did not succeed: pack (cancelled)."),
         (["deploy"], "deploy is cancelled: what it depends on did not succeed: pack (cancelled)."),
-        (["parse"], "parse is failed: 8 of 8 items failed."),
+        (["parse"], "parse has failed: 8 of 8 items failed."),
         (["tell"], "tell is completed: in attempt 1."),
     ],
 )
@@ -188,3 +188,15 @@ def test_the_frame_of_a_built_in_action_is_nobody_s_to_look_at(cli: Any, flows: 
     told = cli("explain").out
     assert "CommandFailed" in told
     assert "builtins_shell" not in told
+
+
+def test_a_step_of_the_last_run_is_meant_rather_than_the_beginning_of_an_id(cli: Any, flows: Path) -> None:
+    cli("run", "flow.yaml")
+    first = cli("runs", "list", "--json").document["data"]["runs"][0]["execution_id"]
+    (flows / "short.yaml").write_text(
+        f"codomyrmex: 1\nname: short\nsteps:\n  - {{name: {first[:3]!r}, run: 'echo hi'}}\n"
+    )
+    cli("run", "short.yaml")
+    assert cli("explain", first[:3]).out.splitlines()[0].endswith("of 'short' is completed.")
+    assert "of 'flow' has failed." in cli("explain", first[:4]).out
+    assert "of 'flow' has failed." in cli("explain", "flow").out

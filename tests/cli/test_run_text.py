@@ -215,6 +215,18 @@ def test_a_failure_shows_exception_frame_log_and_commands(screen: Terminal) -> N
     ]
 
 
+def test_what_ran_out_of_memory_is_told_how_to_get_more(screen: Terminal) -> None:
+    error = {
+        "type": "x.OutOfMemory",
+        "message": "used 85 MiB of the 64 MiB it asked for",
+        "kind": "out_of_memory",
+    }
+    lines = failure_lines(screen, a_task(status="failed", error=error), [])
+    assert "retry: {max_attempts: 3, memory: 2}" in lines[-1]
+    assert max(display_width(printable(line)) for line in lines) <= 80
+    assert "retry:" not in "".join(failure_lines(screen, a_task(status="failed", error=ERROR), []))
+
+
 def test_the_end_of_a_log_is_five_lines_that_cannot_steer_the_terminal(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_bytes(b"x\n" * 9000 + b"10%\r50%\r100%\r\n\n\x1b[31mred\x1b[0m\n\xff\n\n")

@@ -87,6 +87,10 @@ def _error_lines(terminal: Terminal, task: TaskView) -> Iterable[str]:
     frame = error.get("frame")
     if frame and not str(frame).startswith(_OWN_CODE):
         yield f"at {one_line(str(frame))}"
+    if error.get("kind") == "out_of_memory":
+        yield terminal.paint(
+            "more for it: resources: {memory: 2GiB}, or retry: {max_attempts: 3, memory: 2}", "dim"
+        )
 
 
 def _fitted(terminal: Terminal, line: str) -> str:

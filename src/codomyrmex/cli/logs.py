@@ -42,8 +42,8 @@ def logs(
 ) -> None:
     """Show what the steps printed.
 
-    TASK is a step (with all its items) or an item such as parse[17]. One word that no run has is taken
-    for a task of the last run. With several tasks each line stands behind the name of its task.
+    TASK is a step (with all its items) or an item such as parse[17]. One word may be a task of the
+    last run. With several tasks each line stands behind the name of its task.
     """
     with open_reads(invocation) as (workspace, reads):
         run_id, task = run_and_task(reads, run, task)

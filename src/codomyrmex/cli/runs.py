@@ -129,8 +129,8 @@ def show(invocation: Invocation, run: str, every: bool) -> None:
 def explain(invocation: Invocation, run: str, task: str | None) -> None:
     """Say why something waits, or why it ended as it did.
 
-    One word that no run has is taken for a task of the last run. Of a failed run first what failed by itself,
-    then what did not run because of it.
+    One word may be a task of the last run. Of a failed run first what failed by itself, then what did not run
+    because of it.
     """
     output = invocation.output
     with open_reads(invocation) as (_, reads):

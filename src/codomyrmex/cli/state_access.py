@@ -113,9 +113,16 @@ def is_delivered(reader: RunReader, run_id: str, *, patience_s: float = 2.0) -> 
 
 
 def run_and_task(reads: RunReads, run: str, task: str | None) -> tuple[str, str | None]:
-    """The run and the task that were meant; one word may be a task of the last run."""
+    """The run and the task that were meant; one word may be a task of the last run.
+
+    Then the task comes before a run whose id only begins so.
+    """
     try:
-        return reads.find(run), task
+        found = reads.find(run)
+        if task is None and run not in (found, "@last") and run != reads.run(found).workflow:
+            last = reads.find("@last")
+            return (last, run) if reads.has_task(last, run) else (found, None)
+        return found, task
     except RunNotFound:
         if task is not None or run == "@last":
             raise

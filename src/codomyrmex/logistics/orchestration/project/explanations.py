@@ -24,6 +24,11 @@ NAMED_HANDLERS = 5
 """So many of the steps that ran because of a failure are named."""
 
 
+def standing_text(status: str) -> str:
+    """`is pending`, `has failed`."""
+    return "has failed" if status == "failed" else f"is {status}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Fact):
     """Why a task was skipped or cancelled, or had nothing to do: `why` is the reason's word."""
@@ -91,11 +96,15 @@ class Explanation:
     """So many others beside those that are named."""
 
     def sentence(self, now: datetime) -> str:
-        """`parse is pending: waits for memory: ...`"""
+        """`parse is pending: waits for memory: ...`, `parse[3] failed in attempt 2: ValueError: ...`"""
+        if self.status == "failed" and not self.note and len(self.reasons) == 1 and not self.others:
+            reason = self.reasons[0]
+            if isinstance(reason, Failed):
+                return f"{Root(task=self.task, failed=reason).text()}."
         said = [self.note] if self.note else []
         said += [reason.sentence(now) for reason in self.reasons]
         if not self.others:
-            head = f"{self.task} is {self.status}"
+            head = f"{self.task} {standing_text(self.status)}"
             return f"{head}: {'; '.join(said)}." if said else f"{head}."
         head = f"{listed([self.task, *self.others], self.more)} are {self.status}"
         return f"{head}, each: {'; '.join(said)}." if said else f"{head}."

@@ -217,11 +217,11 @@ class RunReader:
 
     def explanation(self, run_id: str, task: str | None = None) -> RunExplanation:
         """All that is known of why a run, or one task of it, stands as it does. Raises `TaskNotFound`."""
-        from codomyrmex.logistics.orchestration.project.explanations import RunExplanation
+        from codomyrmex.logistics.orchestration.project.explanations import RunExplanation, standing_text
 
         explainer, table = self._explainer(run_id, {})
         view = explainer.view
-        about = [f"Run {run_id} of {view.workflow!r} is {view.status}{explainer.headline}."]
+        about = [f"Run {run_id} of {view.workflow!r} {standing_text(view.status)}{explainer.headline}."]
         if view.phase != "main" and not view.final:
             about.append(f"Its steps have ended; it is {_PHASE_WORDS[view.phase]}.")
         if task is None:
