@@ -15,6 +15,7 @@ from codomyrmex import OrchestrationEngine, Workflow
 from codomyrmex.exceptions import StoreBusy, StoreError
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 from codomyrmex.logistics.orchestration.project.resource_request import UNIT
+from codomyrmex.testing import FakeGpus
 from waiting import wait_until
 
 SOON_S = 5.0
@@ -110,6 +111,17 @@ def test_work_that_needs_nothing_scarce_passes_what_waits_first(
         assert not engine.wait(first, NOT_YET_S)
         assert engine.wait(start(engine), SOON_S)
         assert not engine.reader.run(first).final
+
+
+def test_a_device_that_somebody_else_uses_is_taken_when_they_have_left(tmp_path: Path) -> None:
+    gpus = FakeGpus(2)
+    gpus.occupy(1)
+    with OrchestrationEngine({"gpu_probe": gpus}, state=tmp_path / "s", cpu_count=2, recover=False) as engine:
+        one, both = start(engine, gpu=1, cpu=0), start(engine, gpu=2, cpu=0)
+        assert engine.wait(one, SOON_S)
+        assert not engine.wait(both, NOT_YET_S)
+        gpus.release(1)
+        assert engine.wait(both, 3 * 2.0)  # it is looked for every two seconds
 
 
 def elsewhere(engine: OrchestrationEngine, sql: str) -> None:

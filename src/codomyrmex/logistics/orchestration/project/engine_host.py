@@ -32,6 +32,7 @@ from codomyrmex.logistics.orchestration.project.executors.worker.modules import 
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger, ledger_directory
 from codomyrmex.logistics.orchestration.project.machine import Overrides
 from codomyrmex.logistics.orchestration.project.machine_detection import (
+    GpuProbe,
     detect_gpus,
     detect_machine,
     overrides_of,
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.secret_store import SecretStore
     from codomyrmex.logistics.orchestration.project.step_cache import StepCaching
 
+LOOK_AT_GPUS_S = 2.0
+"""How often it is looked whether somebody else uses a device, once a step has asked for one."""
 LOOK_FOR_DEAD_S = 0.5
 """How often the locks of other engines are tried: what a dead one held is back within a second."""
 
@@ -78,6 +81,8 @@ class HostSettings:
     overrides: Overrides = field(default_factory=Overrides)
     host_scope: bool = True
     memory_limit: MemoryLimit = MemoryLimit.WATCH
+    gpu_probe: GpuProbe | None = None
+    """What tells of GPUs in place of the driver."""
 
     def with_found(self, settings: Settings) -> HostSettings:
         """These, with what the settings of the workspace say of the machine and its limits."""
@@ -184,11 +189,24 @@ class EngineHost:
         """What the machine has, by resource id; with `gpu` also its devices, which are looked for only then."""
         if gpu and not self._gpus_known:
             self._gpus_known = True
-            self.machine = replace(self.machine, gpus=detect_gpus(overrides=self._overrides))
-            self.share.capacities.update(self.machine.capacities())
+            self._look_at_gpus()
+            if self.machine.gpus:
+                self.orchestrator.timekeeper.every(LOOK_AT_GPUS_S, self._look_at_gpus)
+        return self.machine.capacities()
+
+    def _look_at_gpus(self) -> None:
+        """What devices there are now; one on which somebody else computes is out of service until they leave."""
+        gpus = detect_gpus(overrides=self._overrides, probe=self.settings.gpu_probe)
+        if gpus == self.machine.gpus:
+            return
+        self.machine = replace(self.machine, gpus=gpus)
+        self.share.capacities.update(self.machine.capacities())
+        try:
             with self.database.transaction() as tx:
                 engine_store.tell_limits(tx, epoch=self.epoch, limits=self._limits())
-        return self.machine.capacities()
+        except StoreError as error:
+            logger.warning("readers could not be told what this engine may use: %s", error)
+        self.resources_changed()
 
     def believe(self, overrides: Overrides) -> None:
         """Takes what is given for what the machine has, from now on."""

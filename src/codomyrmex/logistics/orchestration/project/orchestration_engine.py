@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -92,7 +93,7 @@ class OrchestrationEngine:
         found = options.get("settings")
         if found is None:
             found = load_settings(root=workspace.root, state=None if in_memory else workspace.state)
-        settings = settings.with_found(found)
+        settings = replace(settings.with_found(found), gpu_probe=options.get("gpu_probe"))
         self._host = EngineHost.open(
             None if in_memory else workspace.state,
             root=workspace.root,
