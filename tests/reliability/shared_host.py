@@ -83,7 +83,7 @@ class Host:
         return self.hear()
 
     def kill(self) -> float:
-        """`kill -9`; returns the instant just before, and when it is waited for."""
+        """`kill -9`; returns the instant just before."""
         killed_s = time.monotonic()
         self.process.send_signal(signal.SIGKILL)
         return killed_s
