@@ -66,7 +66,6 @@ class Bench:
                 HostLedger.open(None, clock=self.clock, token="bench"),
                 clock=self.clock,
                 epoch=self.epoch,
-                wake=lambda: None,
                 nudge=lambda epoch: None,
             ),
             results=ResultFiles(None),

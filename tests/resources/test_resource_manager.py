@@ -54,6 +54,9 @@ class PlainOwner:
         found = {"sys-compute": 4000, "sys-memory": 2**33, "sys-disk": 10**12, "sys-network": 10**8}
         return {**found, "gpu-0": 10_000, "gpu-1": 10_000} if gpu else found
 
+    def uses_holding(self, requester: str) -> bool:
+        return False
+
     def resources_changed(self) -> None:
         self.told += 1
 

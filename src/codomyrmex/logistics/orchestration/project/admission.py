@@ -170,11 +170,18 @@ class Admission:
                 self._named_free(lane)
         self.named.end_look(self._now_us)
 
-    def lacking(self, barred: Collection[str] = ()) -> tuple[dict[str, int], dict[str, int]] | None:
-        """What has to be allotted to this engine before the next in line fits, and what all that waits could use.
+    @property
+    def could_use_more(self) -> bool:
+        """True when something waits here that nothing but the machine holds up."""
+        return any(not self._capped(lane) and self._named_free(lane) for lane in self._filled.values())
 
-        Left out is what asks for anything of `barred`. None where nothing waits that a larger share of the machine
-        would help.
+    def lacking(
+        self, barred: Collection[str] = (), without: Collection[Lane] = ()
+    ) -> tuple[Lane, dict[str, int], dict[str, int]] | None:
+        """Who is next in line, what has to be allotted before it fits, and what all that waits could use.
+
+        Left out is what asks for anything of `barred`, and some lanes. None where nothing waits that a larger share
+        of the machine would help.
         """
         if self.workers <= 0 or (self.share.has_all_cpus and not self._wants_more):
             return None
@@ -183,7 +190,7 @@ class Admission:
         want: dict[str, int] = {}
         for lane in self._filled.values():
             asks = self._asks(lane)
-            if self._capped(lane) or any(id in barred for id, _ in asks):
+            if lane in without or self._capped(lane) or any(id in barred for id, _ in asks):
                 continue
             short = self._shortfall(lane)
             if not short:
@@ -193,7 +200,7 @@ class Admission:
             count = self.waiting_in(lane, self.workers)
             for id, amount in asks:
                 want[id] = want.get(id, 0) + amount * count
-        return None if best is None else (head, self.share.growth(head, want))
+        return None if best is None else (best, head, self.share.growth(head, want))
 
     def waiting_in(self, lane: Lane, at_most: int) -> int:
         """How many positions wait in a lane, counted up to `at_most`."""

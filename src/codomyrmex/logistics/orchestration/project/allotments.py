@@ -12,12 +12,10 @@ rule says so, and all that is free when nothing has waited in it for a while.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import StoreError
 from codomyrmex.logging_monitoring import get_logger
-from codomyrmex.logistics.orchestration.project.admission import Admission
+from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 
 LOOK_EVERY_S = 0.002
@@ -33,15 +31,15 @@ logger = get_logger(__name__)
 class Allotments:
     """See the module; used by one thread at a time, except `due`."""
 
-    def __init__(self, ledger: HostLedger, *, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(self, ledger: HostLedger, *, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._wake = wake
-        """Called when the ledger could not be asked: somebody has to drain again a little later."""
         self._looked_s = -1.0
         self._crowded = True
         """Whether another engine waited when the ledger was last read."""
         self._refused = False
+        self._unsure = False
+        """True when it is not known whether a change of the ledger took effect."""
         self._told = ""
         """The last fault of the ledger: told once, not each time that it is asked in vain."""
         self._asked_s = -1.0
@@ -50,12 +48,14 @@ class Allotments:
     def review(self, admission: Admission) -> None:
         """Gives back what others wait for, or all that is free after a time in which nothing waited here."""
         now_s = self._clock.monotonic_s()
-        if not admission.idle:
-            self._queued_s = now_s
         if now_s - self._looked_s < LOOK_EVERY_S and not self._crowded:
             return
         self._looked_s = now_s
+        if admission.could_use_more:
+            self._queued_s = now_s
         share = admission.share
+        if self._unsure and not self._made_sure(admission):
+            return
         if not any(share.allotted.values()):
             return
         try:
@@ -69,7 +69,7 @@ class Allotments:
                 self._crowded = bool(surplus) or self._ledger.others_wait
                 self._give(admission, surplus)
         except StoreError as error:
-            self._failed(error)
+            self.failed(error)
 
     def provide(self, admission: Admission) -> bool:
         """Asks for what the next in line lacks; True when something was allotted.
@@ -77,7 +77,7 @@ class Allotments:
         Where that is not to be had now, this engine waits for it, and those behind are asked for that need
         nothing of what is scarce.
         """
-        if not self._refused and admission.lacking() is None:
+        if self._unsure or (not self._refused and admission.lacking() is None):
             return False
         now_s = self._clock.monotonic_s()
         try:
@@ -86,24 +86,28 @@ class Allotments:
             self._asked_s = now_s
             return self._ask(admission)
         except StoreError as error:
-            self._failed(error)
+            self.failed(error)
             return False
 
     def _ask(self, admission: Admission) -> bool:
         share = admission.share
         barred: set[str] = set()
-        while (lacking := admission.lacking(barred)) is not None:
-            head, want = lacking
+        hopeless: set[Lane] = set()
+        while (lacking := admission.lacking(barred, hopeless)) is not None:
+            lane, head, want = lacking
             granted = self._ledger.grow(
                 head, want, capacity=share.capacities, idle=share.free(), wait=not barred
             )
             self._crowded = True
             if granted:
-                self._refused = bool(barred)
+                self._refused = bool(barred or hopeless)
                 share.grow(granted)
                 return True
-            barred |= self._ledger.scarce or set(head)
-        if barred:
+            if self._ledger.hopeless:
+                hopeless.add(lane)  # somebody keeps too much of it; nothing is kept for such a request
+            else:
+                barred |= self._ledger.scarce or set(head)
+        if barred or hopeless:
             self._refused = True
         elif self._refused:
             self._refused = False
@@ -129,17 +133,29 @@ class Allotments:
             if self._ledger.reap():
                 self.ask_again()
         except StoreError as error:
-            self._failed(error)
+            self.failed(error)
 
     def _give(self, admission: Admission, amounts: dict[str, int]) -> None:
         if amounts:
             self._ledger.give(amounts)
             admission.share.shrink(amounts)
 
-    def _failed(self, error: StoreError) -> None:
-        """The ledger could not be asked just now: work goes on with what this engine has."""
+    def _made_sure(self, admission: Admission) -> bool:
+        """Takes what the ledger says for true after a change of which nobody knows whether it took effect."""
+        share = admission.share
+        try:
+            mine = self._ledger.mine()
+        except StoreError as error:
+            self.failed(error)
+            return False
+        ids = mine.keys() | share.allotted.keys()
+        share.grow({id: mine.get(id, 0) - share.allotted.get(id, 0) for id in ids})
+        self._unsure = False
+        return True
+
+    def failed(self, error: StoreError) -> None:
+        """The ledger could not be asked just now: work goes on with what this engine has, and it is asked again."""
         if str(error) != self._told:
             self._told = str(error)
             logger.warning("this engine has to do with its present share of the machine: %s", error)
-        self._refused = True
-        self._wake()
+        self._refused = self._unsure = True

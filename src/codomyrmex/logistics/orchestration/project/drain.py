@@ -100,6 +100,8 @@ class Drain:
         self._claims = claims
         self._results = results
         self._world = world
+        self._refused_claims = 0
+        """How many commits in a row were refused because of a claim."""
         self._outdated = False
         """True when a claim was refused because of what others did: what is there is planned anew at once."""
         self._inbox: deque[News] = deque()
@@ -220,6 +222,7 @@ class Drain:
         batch = Batch(self._epoch, self._clock.now_us(), news)
         self.admission.mark(batch.now_us)
         self._claims.look(self.admission, batch.now_us)
+        self.admission.named.closed = self._refused_claims > 1
         for each in news:
             if isinstance(each, Arrival):
                 if each.chunk.held:
@@ -291,14 +294,14 @@ class Drain:
     def _commit(self, batch: Batch) -> bool:
         plans = [plan for plan in batch.plans.values() if plan.changed]
         if not plans and not batch.writes:
-            self.failures = 0
-            return True
+            return self._committed()
         try:
             self._write(batch, plans)
         except StoreError as error:
             return self._settle_doubt(batch, error) if error.outcome_unknown else self._refused(batch, error)
         except ClaimRefused:
             self._outdated = self.admission.named.stale = True
+            self._refused_claims += 1
             self.admission.rollback()
             return False
         except Conflict as error:
@@ -340,7 +343,7 @@ class Drain:
         run.number = run_store.insert_run(tx, run, epoch=self._epoch, now_us=now_us)
 
     def _committed(self) -> bool:
-        self.failures = 0
+        self.failures = self._refused_claims = 0
         return True
 
     def _took_effect(self, batch: Batch, plans: list[RunPlan]) -> bool:

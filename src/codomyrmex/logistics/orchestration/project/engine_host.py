@@ -15,7 +15,7 @@ done for every dead engine of this host when one opens, the others by `recover`:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -27,9 +27,12 @@ from codomyrmex.logging_monitoring import get_logger
 from codomyrmex.logistics.orchestration.project import engine_store, intent_store, resource_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner, MemoryLimit
+from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
+from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
 from codomyrmex.logistics.orchestration.project.executors.worker.modules import IMPORTING
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger, ledger_directory
+from codomyrmex.logistics.orchestration.project.impossible_requests import asks_for_gpus
 from codomyrmex.logistics.orchestration.project.machine import Overrides
 from codomyrmex.logistics.orchestration.project.machine_detection import (
     GpuProbe,
@@ -44,7 +47,7 @@ from codomyrmex.logistics.orchestration.project.resource_owner import bury, free
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, ended_children, load_run
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
-from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.run_state import RunState, visible
 from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation, RunIntent
 from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
 from codomyrmex.logistics.orchestration.project.wishes import news_of
@@ -222,6 +225,10 @@ class EngineHost:
         self.share.capacities.update(self.machine.capacities())
         self.orchestrator.capacity.cpu_milli = self.machine.cpu_milli
 
+    def uses_holding(self, requester: str) -> bool:
+        """Whether attempts of this engine run on what a session holds of the machine."""
+        return requester in self.share.pools_in_use()
+
     def resources_changed(self) -> None:
         """Somebody in this process has added, taken or given back a resource."""
         self.orchestrator.resources_changed()
@@ -396,10 +403,12 @@ class EngineHost:
         return str(self._scratch.name)
 
     def _take_over(self, run_id: str, owner: engine_store.EngineRow, to_stop: RunIntent) -> LiveRun | None:
-        environment = dict(os.environ)
+        environment = visible(os.environ)
         run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
         if not self._wishes(run, to_stop).stop:
             _check_resumable(run)
+        if asks_for_gpus(_workflows(run.workflow, run.children)):
+            self.capacities(gpu=True)  # they were looked for when it was submitted, by an engine that is dead
         if owner.epoch != self.epoch:
             self._bury(owner)
         with self.database.transaction(barrier=True) as tx:
@@ -517,6 +526,15 @@ def _refuse_import() -> None:
             f"{path} starts an engine when it is imported, and a worker imports it to find its functions",
             hint='put what the script does under `if __name__ == "__main__":`',
         )
+
+
+def _workflows(
+    workflow: CompiledWorkflow, children: Mapping[str, ChildDefinition]
+) -> Iterator[CompiledWorkflow]:
+    """A workflow and all that it may start."""
+    yield workflow
+    for child in children.values():
+        yield from _workflows(child.workflow, child.children)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ class HostLedger:
         """Whether anybody else waited when `grow` or `surplus` last looked."""
         self.scarce: frozenset[str] = frozenset()
         """What there was too little of when `grow` last refused; empty where it is kept for others."""
+        self.hopeless = False
+        """Whether what `grow` last refused could not be met now even if no engine held anything."""
         self._place = place
         self._clock = clock
         self._token = token
@@ -152,6 +154,7 @@ class HostLedger:
                 return granted
             asked = Wait(holder=self._number, sequence=0, head=head, idle=idle)
             self.scarce = frozenset(scarce(host.free(), asked))
+            self.hopeless = not host.is_possible(asked)
             if wait and any(head.values()):
                 self._wait(change, host, mine, {"head": head, "want": want, "idle": idle})
         return granted
@@ -178,6 +181,13 @@ class HostLedger:
             change.tx.execute(ledger_rows.TO_THE_END, (self._number,))
             change.wake(ledger_rows.WAITING_SOCKETS)
         return change.sockets
+
+    def mine(self) -> dict[str, int]:
+        """What this holder was allotted, by resource id."""
+        if not self._number:
+            return {}
+        rows = ledger_rows.allotments(self._use())
+        return {row.resource: row.amount for row in rows if row.holder == self._number}
 
     def stop_waiting(self) -> None:
         """Ends the wait of this holder; idempotent."""

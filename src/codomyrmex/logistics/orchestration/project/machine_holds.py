@@ -15,6 +15,7 @@ from typing import Final
 from uuid import uuid4
 
 from codomyrmex.clock import to_datetime
+from codomyrmex.exceptions import Conflict
 from codomyrmex.logistics.orchestration.project.gpu_choice import choose
 from codomyrmex.logistics.orchestration.project.ledger_rows import HoldRow
 from codomyrmex.logistics.orchestration.project.resource_amounts import from_held, machine_type, scale_of
@@ -114,12 +115,14 @@ class MachineHolds:
 
     def release(self, allocation_id: str) -> bool:
         """Ends a hold; False when its time was over or it was ended before."""
-        live = {row.id for row in self._owner.ledger.holds()}
+        live = {row.id: row.requester for row in self._owner.ledger.holds()}
+        self._refuse_in_use(live.get(allocation_id))
         return self._end(allocation_id) and allocation_id in live
 
     def release_requester(self, requester: str) -> bool:
         """Ends every hold of a requester; True if there was one."""
         found = False
+        self._refuse_in_use(requester)
         for row in self._holds():
             if row.requester == requester:
                 found = self._end(row.id) or found
@@ -188,6 +191,14 @@ class MachineHolds:
             return False
         self._owner.ledger.set_offline(id, offline)
         return True
+
+    def _refuse_in_use(self, requester: str | None) -> None:
+        """Attempts cannot be moved: given back, what they run on would be somebody else's at once."""
+        if requester is not None and self._owner.uses_holding(requester):
+            raise Conflict(
+                f"attempts of session {requester!r} run on what it holds of the machine",
+                hint="wait for its runs to end, or cancel them, then give it back",
+            )
 
     def _end(self, id: str) -> bool:
         self._ends.pop(id, None)

@@ -83,6 +83,10 @@ class MachineShare:
             for pool, amounts in held.items()
         }
 
+    def pools_in_use(self) -> set[str]:
+        """The sessions on whose holding attempts run now."""
+        return {pool for (pool, _id), used in list(self._pool_used.items()) if used > 0}
+
     def has(self, id: str, amount: int, pool: str | None) -> bool:
         """Whether so much is free; `gpu` stands for any device."""
         if id == GPU:

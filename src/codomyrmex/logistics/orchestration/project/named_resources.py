@@ -78,6 +78,8 @@ class NamedResources:
         self.stale = True
         """True until it is read, and whenever somebody else may have changed something."""
         self.loaded = False
+        self.closed = False
+        """True while nothing may be claimed: what the store has said twice is first to be written without any claim."""
         self.waiting: dict[str, tuple[int, int]] = {}
         """{id: (since when this engine waits for it, how much its first in line asks for)}.
 
@@ -116,7 +118,7 @@ class NamedResources:
         worst: Block | None = None
         held: dict[str, int] = {}
         for name, amount in amounts:
-            found = self._by_name.get(name)
+            found = self._by_name.get(name) if not self.closed else None
             if found is None:  # somebody took it away; it may come back
                 self._blocked.setdefault(name, (head, amount))
                 return Block(resource=name, short_by=amount)

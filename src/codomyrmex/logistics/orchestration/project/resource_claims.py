@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from codomyrmex.clock import Clock
+from codomyrmex.exceptions import StoreError
 from codomyrmex.logistics.orchestration.project import resource_register, resource_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.allotments import Allotments
@@ -25,6 +26,8 @@ from codomyrmex.logistics.orchestration.project.resource_store import ClaimRefus
 from codomyrmex.logistics.storage.database import Database, Transaction
 
 REFRESH_S = 0.5
+KEPT_US = 3_000_000
+"""A holding of the machine that is in use has at least so long to go."""
 
 
 class ResourceClaims:
@@ -37,7 +40,6 @@ class ResourceClaims:
         *,
         clock: Clock,
         epoch: int,
-        wake: Callable[[], None],
         nudge: Callable[[int], None],
     ) -> None:
         self._database = database
@@ -45,7 +47,7 @@ class ResourceClaims:
         self._epoch = epoch
         self._nudge = nudge
         self._ledger = ledger
-        self.allotments = Allotments(ledger, clock=clock, wake=wake)
+        self.allotments = Allotments(ledger, clock=clock)
         self._foreign_version: Any = None
         self._waits: dict[str, tuple[int, int]] = {}
         """The rows that say what this engine waits for, as they were last written."""
@@ -59,7 +61,10 @@ class ResourceClaims:
             rows = resource_store.read_named(self._database, now_us=now_us, epoch=self._epoch)
             named.load(rows, resource_store.read_pools(self._database, now_us=now_us))
         if admission.wants_pools:
-            admission.share.set_pools(self._machine_pools())
+            try:
+                admission.share.set_pools(self._machine_pools())
+            except StoreError as error:  # those of the last time do until it can be asked again
+                self.allotments.failed(error)
 
     def prepare(self, admission: Admission, batch: Batch) -> None:
         """Before anything is admitted: what has to go back to others. Raises `StoreError`."""
@@ -129,7 +134,19 @@ class ResourceClaims:
         if now_s - self._refreshed_s >= REFRESH_S:
             self._refreshed_s = now_s
             self.allotments.refresh()
+            self._keep_holdings(admission)
         return bool(admission.named.waiting) or self.allotments.due(admission, busy=busy)
+
+    def _keep_holdings(self, admission: Admission) -> None:
+        """What a session holds of the machine does not end by its time while attempts run on it."""
+        needed_us = self._clock.now_us() + KEPT_US
+        for requester in admission.share.pools_in_use():
+            try:
+                for hold in self._ledger.holds(requester):
+                    if hold.expires_us is not None and hold.expires_us < needed_us:
+                        self._ledger.renew_hold(hold.id, needed_us)
+            except StoreError as error:
+                self.allotments.failed(error)
 
     # -- what chunks hold --------------------------------------------------------------------------
 

@@ -64,6 +64,9 @@ class Owner(Protocol):
     def ledger(self) -> HostLedger:
         """Who holds what of the machine."""
 
+    def uses_holding(self, requester: str) -> bool:
+        """Whether attempts run on what a session holds of the machine: then it cannot be given back."""
+
     def resources_changed(self) -> None:
         """Something was claimed or given back: a claim of a task may fit now, or no longer."""
 
@@ -178,6 +181,10 @@ class StateOwner:
             if gpu and self._gpus is None:
                 self._gpus = detect_gpus(overrides=overrides_of(self._settings))
             return replace(self._machine, gpus=self._gpus or ()).capacities()
+
+    def uses_holding(self, requester: str) -> bool:
+        """There are no attempts here."""
+        return False
 
     def resources_changed(self) -> None:
         """Nobody else waits here; now and then the log is moved into the state's file."""

@@ -111,9 +111,7 @@ class RunOrchestrator:
         self._epoch = epoch
         self._runner = runner
         self._patience_s = patience_s
-        self._claims = ResourceClaims(
-            database, ledger, clock=clock, epoch=epoch, wake=self.wake_soon, nudge=nudge
-        )
+        self._claims = ResourceClaims(database, ledger, clock=clock, epoch=epoch, nudge=nudge)
         self._drain = Drain(
             database=database,
             clock=clock,
@@ -342,7 +340,14 @@ class RunOrchestrator:
         if self._wake_us is not None and self._wake_us <= at_us:
             return
         self._wake_us = at_us
-        self.timekeeper.call_in(max(0.0, (at_us - self._clock.now_us()) / 1_000_000), self._wake_now)
+        delay_s = max(0.0, (at_us - self._clock.now_us()) / 1_000_000)
+        self.timekeeper.call_in(delay_s, lambda: self._woken_at(at_us))
+
+    def _woken_at(self, at_us: int) -> None:
+        # One that was overtaken by an earlier one dies here: a timer that set itself anew each time would multiply.
+        if self._wake_us == at_us:
+            self._wake_us = None
+            self._wake_now()
 
     def stored(self, run: RunState) -> None:
         self._live.setdefault(run.id, LiveRun(run))
@@ -423,10 +428,6 @@ class RunOrchestrator:
         if self._gate.busy:
             self._gate.look()
 
-    def wake_soon(self) -> None:
-        """Looks again a little later whether something fits that did not."""
-        self.timekeeper.call_in(POLL_S, self._wake_now)
-
     def resources_changed(self) -> None:
         """Somebody in this process has added, taken or given back something: what waits is looked at again."""
         self._drain.admission.named.stale = True
@@ -434,7 +435,6 @@ class RunOrchestrator:
         self.timekeeper.call_soon(self._wake_now)
 
     def _wake_now(self) -> None:
-        self._wake_us = None
         self._drain.post(Woken())
         self._drain.drain()
 

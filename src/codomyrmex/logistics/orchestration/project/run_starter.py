@@ -32,7 +32,7 @@ from codomyrmex.logistics.orchestration.project.impossible_requests import (
 )
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
-from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
+from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState, visible
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_preparation import (
     Definition,
@@ -155,7 +155,7 @@ class RunStarter:
             file=str(definition.file) if definition.file is not None else None,
             max_parallel=max_parallel,
             in_engine=prepared.workflow.document.get("isolation") == "thread",
-            environment=dict(os.environ),
+            environment=visible(os.environ),
         )
         run = RunState(
             number=0,
