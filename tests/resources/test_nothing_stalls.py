@@ -12,7 +12,7 @@ import pytest
 from resource_steps import hold
 
 from codomyrmex import OrchestrationEngine, Workflow
-from codomyrmex.exceptions import StoreBusy, StoreError
+from codomyrmex.exceptions import Conflict, StoreBusy, StoreError
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 from codomyrmex.logistics.orchestration.project.resource_request import UNIT
 from codomyrmex.testing import FakeGpus
@@ -178,3 +178,70 @@ def test_what_a_session_lacks_of_its_own_is_no_wait_for_what_others_may_have(
     assert engine.wait(start(engine, count=4, door=1, cpu=0), SOON_S)
     engine.cancel(busy)
     engine.wait(busy)
+
+
+def test_a_head_that_cannot_be_met_at_present_keeps_nobody_back(engine: OrchestrationEngine) -> None:
+    assert engine.resources.allocate_resources("me", {"cpu": 1})
+    large = start(engine, cpu=2)
+    assert not engine.wait(large, NOT_YET_S)
+    assert engine.wait(start(engine, cpu=1), SOON_S)
+    engine.resources.deallocate_resources("me")
+    assert engine.wait(large, SOON_S)
+
+
+def test_what_is_waited_for_is_looked_at_by_one_timer(engine: OrchestrationEngine) -> None:
+    add_quota(engine, 5)
+    run = start(engine, count=30, api=1)
+    orchestrator, woken = engine.host.orchestrator, []
+    wake = orchestrator._wake_now
+    orchestrator._wake_now = lambda: (woken.append(1), wake())[1]  # type: ignore[method-assign]
+    assert not engine.wait(run, 2.0)
+    assert len(woken) < 3 * 18  # five a second for the quota and four for the poll
+    engine.cancel(run)
+    engine.wait(run)
+
+
+def test_a_resource_that_is_taken_away_and_added_anew_while_it_is_held_stops_nothing(
+    engine: OrchestrationEngine,
+) -> None:
+    door = {"id": "door", "name": "door", "type": "custom", "capacity": 1}
+    engine.resources.add_resource(door)
+    workflow = Workflow("w")
+    workflow.map(hold, over=[0.3] * 4, seconds="${item}").options(
+        name="hold", resources={"door": 1, "cpu": 0}
+    )
+    run = engine.start_workflow(workflow).execution_id
+    wait_until(lambda: engine.host.database.query("SELECT 1 FROM allocation"))
+    engine.resources.remove_resource("door", force=True)
+    engine.resources.add_resource(door)
+    assert engine.wait(run, SOON_S)
+    assert engine.host.database.query("SELECT * FROM allocation") == []
+
+
+def test_what_attempts_run_on_cannot_be_given_back(engine: OrchestrationEngine) -> None:
+    assert engine.resources.allocate_resources("night", {"cpu": 1}, ttl_s=0.2)
+    workflow = Workflow("w")
+    workflow.step(hold, seconds=1.5).options(name="hold")
+    run = engine.start_workflow(workflow, "night").execution_id
+    wait_until(lambda: engine.host.uses_holding("night"))
+    with pytest.raises(Conflict, match="attempts of session 'night' run on what it holds"):
+        engine.resources.deallocate_resources("night")
+    assert not engine.wait(run, 0.8)
+    assert engine.host.ledger.holds("night")  # its time is over, but it is in use
+    assert engine.wait(run, SOON_S)
+
+
+def test_a_variable_that_holds_a_secret_is_no_way_around_it(
+    engine: OrchestrationEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODOMYRMEX_SECRET_TOKEN", "t0p-s3cret-value")
+    document = {
+        "codomyrmex": 1,
+        "name": "leak",
+        "steps": [{"name": "leak", "run": ["echo", "${env.CODOMYRMEX_SECRET_TOKEN}"]}],
+    }
+    assert not engine.execute_workflow(document).success
+    assert engine.host.state_dir is not None
+    found = [path for path in engine.host.state_dir.rglob("*.log") if "t0p-s3cret-value" in path.read_text()]
+    assert found == []
+    assert "t0p-s3cret-value" not in str(engine.host.database.query("SELECT result, error FROM task"))

@@ -53,6 +53,7 @@ class ResourceClaims:
         """The rows that say what this engine waits for, as they were last written."""
         self._waits_s = 0.0
         self._refreshed_s = 0.0
+        self._pools_read = False
 
     def look(self, admission: Admission, now_us: int) -> None:
         """Takes a new photograph where the last one may be out of date; before anything is planned on it."""
@@ -61,6 +62,7 @@ class ResourceClaims:
             rows = resource_store.read_named(self._database, now_us=now_us, epoch=self._epoch)
             named.load(rows, resource_store.read_pools(self._database, now_us=now_us))
         if admission.wants_pools:
+            self._pools_read = True
             try:
                 admission.share.set_pools(self._machine_pools())
             except StoreError as error:  # those of the last time do until it can be asked again
@@ -68,9 +70,10 @@ class ResourceClaims:
 
     def prepare(self, admission: Admission, batch: Batch) -> None:
         """Before anything is admitted: what has to go back to others. Raises `StoreError`."""
-        if (
-            admission.wants_named and not admission.named.loaded
-        ):  # the first that ask have come with this batch
+        # The first that ask may have come with this very batch.
+        named = admission.wants_named and not admission.named.loaded
+        pools = admission.wants_pools and not self._pools_read
+        if named or pools:
             self.look(admission, batch.now_us)
         self.allotments.review(admission)
 
@@ -84,6 +87,8 @@ class ResourceClaims:
 
     def plan_waits(self, admission: Admission, batch: Batch) -> None:
         """After all was admitted that fits: what this engine waits for that others hold."""
+        if admission.wants_pools:
+            self._keep_holdings(admission)
         if not admission.wants_named:
             return
         admission.note_waits()
