@@ -8,6 +8,7 @@ Layer: the lowest; imports nothing of ours. The tree:
     ├── NotFound                     exit 5
     │   ├── WorkflowNotFound                  (also a ValueError)
     │   ├── RunNotFound
+    │   ├── ResourceNotFound
     │   ├── TaskNotFound
     │   └── ActionNotFound
     ├── Conflict                     exit 6   somebody else holds it, or it changed meanwhile
@@ -145,6 +146,13 @@ class RunNotFound(NotFound):
 
     code = "run_not_found"
     noun = "run"
+
+
+class ResourceNotFound(NotFound):
+    """Neither the machine nor the state has a resource of this name."""
+
+    code = "resource_not_found"
+    noun = "resource"
 
 
 class TaskNotFound(NotFound):

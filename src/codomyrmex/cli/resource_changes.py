@@ -18,9 +18,8 @@ from codomyrmex.cli.resource_text import resource_lines
 from codomyrmex.cli.resource_words import wanted_resource
 from codomyrmex.cli.resources import TYPES
 from codomyrmex.clock import SystemClock
-from codomyrmex.exceptions import Conflict
+from codomyrmex.exceptions import Conflict, ResourceNotFound
 from codomyrmex.logistics.orchestration.project import amount_words
-from codomyrmex.logistics.orchestration.project.resource_reader import ResourceNotFound
 from codomyrmex.logistics.orchestration.project.resource_request import DEFAULT_QUOTA
 from codomyrmex.logistics.orchestration.project.resource_views import HOST, HolderView, ResourceView
 

@@ -51,7 +51,7 @@ def set_secret(
 
     A value may have several lines; a line break at its end is taken off. Steps get it as ${secrets.NAME}.
     """
-    from codomyrmex.logistics.orchestration.project.secret_store import VARIABLE
+    from codomyrmex.logistics.orchestration.project.secret_names import SECRET_VARIABLES
 
     if value not in (None, "-") or "=" in name:
         raise click.UsageError(_ON_THE_LINE)
@@ -67,7 +67,7 @@ def set_secret(
         {"name": name, "origin": "user" if user else "state", "path": str(path)},
         [f"{name} is kept in {path}"],
     )
-    _warn(invocation, name, text, VARIABLE + name)
+    _warn(invocation, name, text, SECRET_VARIABLES + name)
 
 
 @click.command("list", cls=Command)

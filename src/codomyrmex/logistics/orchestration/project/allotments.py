@@ -6,7 +6,8 @@ the machine has more; it gives back what is free of its share as soon as another
 rule says so, and all that is free when nothing has waited in it for a while.
 
     nothing fits ──> ledger.grow ──> granted: admit, and ask again
-                                └──> refused: a wait is on record; asked again when the ledger has changed
+                                └──> refused: a wait is on record; asked again when the ledger has changed,
+                                             and five times a second: a hold may just have expired
     others wait ──> ledger.surplus ──> ledger.give, and who waits is woken
 """
 

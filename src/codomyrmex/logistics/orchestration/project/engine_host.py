@@ -47,7 +47,8 @@ from codomyrmex.logistics.orchestration.project.resource_owner import bury, free
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, ended_children, load_run
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
-from codomyrmex.logistics.orchestration.project.run_state import RunState, visible
+from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.secret_names import visible
 from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation, RunIntent
 from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
 from codomyrmex.logistics.orchestration.project.wishes import news_of

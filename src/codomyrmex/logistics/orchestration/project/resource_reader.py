@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from codomyrmex.clock import to_datetime
-from codomyrmex.exceptions import NotFound
+from codomyrmex.exceptions import ResourceNotFound
 from codomyrmex.logistics.orchestration.project import engine_store, rate_quota
 from codomyrmex.logistics.orchestration.project.amount_words import size_text
 from codomyrmex.logistics.orchestration.project.host_ledger import AllotmentRow, HoldRow, HostLedger
@@ -48,13 +48,6 @@ LEFT JOIN run ON run.number = allocation.run
 WHERE (?1 IS NULL OR allocation.resource = ?1) AND (allocation.expires_at IS NULL OR allocation.expires_at > ?2)
 ORDER BY allocation.resource, allocation.since, allocation.id
 """
-
-
-class ResourceNotFound(NotFound):
-    """Neither the machine nor the state has a resource of this name."""
-
-    code = "resource_not_found"
-    noun = "resource"
 
 
 def read_resources(database: Database, *, now_us: int) -> list[ResourceView]:

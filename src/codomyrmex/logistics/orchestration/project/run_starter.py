@@ -32,7 +32,8 @@ from codomyrmex.logistics.orchestration.project.impossible_requests import (
 )
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
-from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState, visible
+from codomyrmex.logistics.orchestration.project.run_state import RunOptions, RunState
+from codomyrmex.logistics.orchestration.project.secret_names import visible
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_preparation import (
     Definition,

@@ -42,15 +42,6 @@ KEPT_OUTPUT_BYTES = 4096
 """Outputs up to this size that somebody refers to stay in memory; larger ones are read when wanted."""
 
 
-HIDDEN_VARIABLES = "CODOMYRMEX_SECRET_"
-"""How the names of variables begin that hold secrets: what they hold goes where secrets go, and nowhere else."""
-
-
-def visible(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that `${env.NAME}` may name."""
-    return {name: value for name, value in environ.items() if not name.startswith(HIDDEN_VARIABLES)}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """What a run was started with besides its definition; all but `environment` is stored with it."""

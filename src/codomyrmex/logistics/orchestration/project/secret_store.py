@@ -23,8 +23,8 @@ from pathlib import Path
 import msgspec
 
 from codomyrmex.exceptions import CodomyrmexError, Fault, SettingsError, ValidationError
+from codomyrmex.logistics.orchestration.project.secret_names import SECRET_VARIABLES
 
-VARIABLE = "CODOMYRMEX_SECRET_"
 FILE = "secrets.json"
 MAX_BYTES = 64 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -117,7 +117,7 @@ class SecretStore:
             for name, entry in (_NOTHING if file is None else file.read()).items():
                 found[name] = SecretName(name=name, origin=origin, updated_at=entry.updated_at)
         for variable, value in self._environ.items():
-            name = variable.removeprefix(VARIABLE)
+            name = variable.removeprefix(SECRET_VARIABLES)
             if value and name != variable and _NAME.match(name):
                 found[name] = SecretName(name=name, origin="variable")
         return sorted(found.values(), key=lambda each: each.name)
@@ -131,7 +131,7 @@ class SecretStore:
         if file is None:
             raise CodomyrmexError(
                 "there is no folder to keep the secret in",
-                hint=f"set the variable {VARIABLE}{name}, or HOME for secrets of your own",
+                hint=f"set the variable {SECRET_VARIABLES}{name}, or HOME for secrets of your own",
             )
         entry = _Entry(value=value, updated_at=datetime.now(UTC).replace(microsecond=0))
         with file.changing() as secrets:
@@ -148,14 +148,15 @@ class SecretStore:
                 with file.changing() as secrets:
                     secrets.pop(name, None)
                 return origin
-        if self._environ.get(VARIABLE + name):
+        if self._environ.get(SECRET_VARIABLES + name):
             raise CodomyrmexError(
-                f"the secret {name!r} comes from the environment", hint=f"unset {VARIABLE}{name} removes it"
+                f"the secret {name!r} comes from the environment",
+                hint=f"unset {SECRET_VARIABLES}{name} removes it",
             )
         raise SecretNotFound([name], [each.name for each in self.names()])
 
     def _value(self, name: str) -> str | None:
-        variable = self._environ.get(VARIABLE + name)
+        variable = self._environ.get(SECRET_VARIABLES + name)
         if variable:
             _refuse_variable(name, variable)
             return variable
@@ -289,7 +290,7 @@ def _missing(name: str, known: list[str]) -> Fault:
         code="secret_not_found",
         message=f"no secret {name!r} is set",
         nearest=nearest[0] if nearest else None,
-        advice=f"codomyrmex secrets set {name}   (or the variable {VARIABLE}{name})",
+        advice=f"codomyrmex secrets set {name}   (or the variable {SECRET_VARIABLES}{name})",
     )
 
 
@@ -324,4 +325,4 @@ def _value_faults(value: str) -> Iterator[Fault]:
 def _refuse_variable(name: str, value: str) -> None:
     faults = list(_value_faults(value))
     if faults:
-        raise ValidationError(faults, subject=f"the variable {VARIABLE}{name}")
+        raise ValidationError(faults, subject=f"the variable {SECRET_VARIABLES}{name}")

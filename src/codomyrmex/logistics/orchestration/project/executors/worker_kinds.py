@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from codomyrmex.logistics.orchestration.project.executors.attempt import Attempt
+from codomyrmex.logistics.orchestration.project.secret_names import SECRET_VARIABLES
 
 THREAD_CAPS: Final = (
     "OMP_NUM_THREADS",
@@ -32,7 +33,6 @@ KINDS_AT_MOST = 1000
 _DEVICES = "_VISIBLE_DEVICES"
 _START_ONLY = ("PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_DEVICE_ORDER")
 _START_ONLY_ENDS = ("_NUM_THREADS", "_MAX_THREADS", "_MAXIMUM_THREADS", _DEVICES)
-_SECRETS = "CODOMYRMEX_SECRET_"
 _BASIC: Final = frozenset(
     (
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
@@ -134,7 +134,7 @@ def starting_environment(kind: WorkerKind, base: Mapping[str, str]) -> dict[str,
 
 def _is_inherited(name: str, named: Iterable[str] | None) -> bool:
     if named is None:
-        return not name.startswith(_SECRETS)
+        return not name.startswith(SECRET_VARIABLES)
     # Limits that the engine was given hold for what it starts, however little else is handed on.
     return name in _BASIC or name in named or name.startswith("LC_") or name.endswith(_START_ONLY_ENDS)
 
