@@ -121,6 +121,19 @@ KINDS: tuple[SettingKind, ...] = (
         allowed="a size per second, such as 125MB; a bare number is bytes",
     ),
     SettingKind(
+        name="order.mode",
+        kind="text",
+        default="resource_aware",
+        choices=("sequential", "parallel", "priority", "resource_aware"),
+        about="in what order ready tasks begin that belong to no session",
+    ),
+    SettingKind(
+        name="order.reserve_after_s",
+        kind="integer",
+        default=300,
+        about="seconds a task waits at most before room is kept for it",
+    ),
+    SettingKind(
         name="workflows.paths",
         kind="list",
         default=(),
@@ -193,6 +206,17 @@ class Settings:
     def worker_memory_limit(self) -> str:
         """`watch`, `hard` or `none`."""
         return self._text("worker.memory_limit") or "watch"
+
+    @property
+    def order_mode(self) -> str:
+        """In what order ready tasks begin."""
+        return self._text("order.mode") or "resource_aware"
+
+    @property
+    def order_reserve_after_s(self) -> int:
+        """How many seconds a task waits before room is kept for it."""
+        value = self.setting("order.reserve_after_s").value
+        return value if isinstance(value, int) else 300
 
     @property
     def resources_scope(self) -> str:

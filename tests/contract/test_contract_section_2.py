@@ -24,7 +24,6 @@ from codomyrmex import exceptions
 PROJECT = importlib.import_module("codomyrmex.logistics.orchestration.project")
 
 NOT_BUILT = {
-    "OrchestrationMode": 5,
     "OrchestrationEngine.retry": 6,
     "OrchestrationEngine.fork": 6,
     "OrchestrationSession": 7,

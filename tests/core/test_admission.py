@@ -103,7 +103,7 @@ Move = tuple[str, int, int, int]
 
 
 def picture(admission: Admission) -> Any:
-    lanes = {key: Counter(p for _r, _s, first, end in lane.heap for p in range(first, end))
+    lanes = {key: Counter(p for *_place, first, end in lane.heap for p in range(first, end))
              for key, lane in admission._lanes.items()}  # fmt: skip
     busy = {key: count for key, count in admission._busy.items() if count}
     chunks = {key: lane.chunks for key, lane in admission._lanes.items()}
@@ -121,7 +121,7 @@ def play(admission: Admission, moves: list[Move], held: list[Lane], place: list[
         elif what == "take" and (best := admission.next_lane()) is not None:
             assert best.heap[0] == min(
                 each.heap[0] for each in admission._filled.values()
-                if each.cpu_milli <= admission.share.cpu_milli and not admission._capped(each)
+                if each.cpu_milli <= admission.share.cpu_milli and admission._barred_by(each) is None
             )  # fmt: skip
             admission.take(best, count)
             admission.claim(best)

@@ -294,7 +294,7 @@ def test_a_task_that_crashes_by_itself_is_given_up_after_two_crashes(bench: Benc
 
 def test_what_an_engine_ends_in_its_own_shutdown_can_be_resumed(bench: Bench) -> None:
     run = bench.submit({"name": "a"})
-    bench.drain.frozen = True
+    bench.drain.freeze()
     bench.end(run, "a", "cancelled")
     assert bench.column(run, "state") == {"a": "pending"}
     assert bench.working(run) == []

@@ -157,7 +157,7 @@ MOVES = st.lists(
 def picture(of: Admission) -> Any:
     named = {id: row.used for id, row in of.named._by_id.items()}
     waiting = {
-        lane.key: sorted(p for _r, _s, first, end in lane.heap for p in range(first, end))
+        lane.key: sorted(p for *_place, first, end in lane.heap for p in range(first, end))
         for lane in of._filled.values()
     }
     return of.share.free(), of.workers, named, waiting

@@ -151,7 +151,7 @@ def test_steps_that_wait_for_the_same_are_told_of_as_one(engine: OrchestrationEn
 
 def test_a_task_that_lacks_cpu_names_the_tasks_that_have_it(engine: OrchestrationEngine) -> None:
     big = {"call": hold, "resources": {"cpu": 0.75}}
-    workflow = made(one=dict(big), two=dict(big), three={"resources": {"cpu": 1}})
+    workflow = made(one=dict(big), two=dict(big), three={"resources": {"cpu": 1}, "priority": "low"})
     run_id = engine.start_workflow(workflow).execution_id
     running(engine, run_id, "one", "two")
     found = reason(engine, run_id, "three", "resource")
@@ -193,7 +193,7 @@ def test_memory_is_short_by_the_figures_of_the_machine(
 ) -> None:
     monkeypatch.setenv("CODOMYRMEX_RESOURCES_MEMORY", "1GiB")
     big = {"run": ["sleep", "60"], "resources": {"cpu": 0.1, "memory": "600MiB"}}
-    last = {"name": "c", "sleep": 1, "dependencies": ["b"]}
+    last = {"name": "c", "sleep": 1, "dependencies": ["a", "b"]}
     with opened(tmp_path / "state") as engine:
         run_id = engine.start_workflow(
             document({"name": "a", **big}, {"name": "b", **big}, last)

@@ -54,6 +54,7 @@ _HOMES = {
     # States
     "ResourceStatus": f"{_PROJECT}.states",
     "ResourceType": f"{_PROJECT}.states",
+    "OrchestrationMode": f"{_PROJECT}.states",
     "TaskPriority": f"{_PROJECT}.states",
     "TaskStatus": f"{_PROJECT}.states",
     "TriggerRule": f"{_PROJECT}.states",

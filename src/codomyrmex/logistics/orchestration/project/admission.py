@@ -1,162 +1,143 @@
 """Which ready task goes next, and whether it may.
 
-Layer: pure. Ready positions stand in *lanes*: one per run, cap and request, each a heap ordered by
-priority and then by arrival. A lane's entry is a range of positions, so a fan-out of any size is one
-entry. `next_lane` looks at the heads of the lanes that fit what is free; `take` admits.
+Layer: pure. Ready positions stand in lanes, and lanes in shapes (`ready_queues`), each position at a place that never
+changes (`order_policy`). `next_lane` finds the first whose request fits what is free; what does not fit is passed
+by, until it has waited so long that room is kept for it (`reservation`). Where several sessions have work, whose
+turn it is comes first (`fair_share`). `take` and `claim` admit. The cost of one is O(shapes with work).
 
 A *chunk* is what one slot works through: usually one position, several where tasks are known to be so
 short that a commit for each would cost more than the work (`quick`). It holds the request once: `claim`
 takes all of it or, because `next_lane` only names lanes that fit, never a part.
 
 What is given out: what the engine was allotted of the machine (`machine_share`), and what its state limits
-(`named_resources`). Everything between `mark` and `rollback` can be undone, because a plan whose commit
-failed must leave no trace here either.
+(`named_resources`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush, heapreplace
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
+from codomyrmex.logistics.orchestration.project.fair_share import Party
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare, MachineTaken
-from codomyrmex.logistics.orchestration.project.named_resources import NOTHING, Amounts, NamedResources, Taken
-from codomyrmex.logistics.orchestration.project.resource_request import CPU, GPU, Request
+from codomyrmex.logistics.orchestration.project.named_resources import NOTHING, Taken
+from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
+from codomyrmex.logistics.orchestration.project.ready_queues import Capacity, ReadyQueues
+from codomyrmex.logistics.orchestration.project.reservation import may_pass
+from codomyrmex.logistics.orchestration.project.resource_request import GPU
+from codomyrmex.logistics.orchestration.project.shapes import Cap, Entry, Lane, Shape
 
-LaneKey = tuple[int, int, int, bool, bool]
-"""Run number, step number or -1 where the step has no cap, identity of the request, whether chunks may be long,
-whether it is for worker processes."""
-Cap = tuple[tuple[int, int], int]
-"""At most so many attempts at once of (run number, step number or -1 for all of the run)."""
-Entry = tuple[int, int, int, int]
-"""Minus priority rank, sequence, first position, end position."""
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """Ready positions of one run that make the same request."""
-
-    key: LaneKey
-    run: Any
-    request: Request
-    cpu_milli: int
-    """At most all there is; 0 where it comes out of a pool and so stands in `rest`."""
-    quick: bool
-    caps: tuple[Cap, ...] = ()
-    process: bool = False
-    """True where attempts run in worker processes."""
-    rest: Amounts = ()
-    """What it asks of the machine besides,"""
-    plain: Amounts = ()
-    """and the part of that which is no device."""
-    pool: str | None = None
-    """The session out of whose holding it is served as far as that goes."""
-    extra: bool = False
-    """True where CPU is not all that it asks for."""
-    heap: list[Entry] = field(default_factory=list)
-    chunks: int = 0
-    """How many chunks of this lane are claimed."""
+__all__ = ["NO_CLAIM", "Admission", "Cap", "Capacity", "Claim", "Lane", "Shape"]
 
 
 class Claim(NamedTuple):
-    """What a chunk holds besides the CPU of its lane."""
+    """What a chunk holds besides the CPU of its lane, and since when, where that is counted for its session."""
 
     machine: MachineTaken | None = None
     named: Taken = NOTHING
+    since_us: int | None = None
 
 
 NO_CLAIM = Claim()
 
 
-@dataclass(slots=True, kw_only=True)
-class Capacity:
-    """What one engine may use at most: CPU in thousandths, and attempts at once."""
-
-    cpu_milli: int
-    workers: int
-
-
-class Admission:
+class Admission(ReadyQueues):
     """The queues of one engine and what is taken from its capacity."""
 
-    def __init__(self, *, cpu_milli: int, max_workers: int, share: MachineShare | None = None) -> None:
-        self.capacity = Capacity(cpu_milli=cpu_milli, workers=max_workers)
-        self.workers = max_workers
-        """How many more attempts may begin."""
-        self.share = share or MachineShare.whole({CPU: cpu_milli})
-        self.named = NamedResources()
+    def __init__(
+        self,
+        *,
+        cpu_milli: int,
+        max_workers: int,
+        share: MachineShare | None = None,
+        policy: OrderPolicy | None = None,
+    ) -> None:
+        super().__init__(cpu_milli=cpu_milli, max_workers=max_workers, share=share, policy=policy)
         self.retry_us: int | None = None
         """When the first quota lets something through that it held up."""
-        self.wants_named = False
-        """True once something has asked for what the state limits."""
-        self._wants_more = False
-        """True once something has asked for more than CPU."""
-        self.wants_pools = False
-        """True once a run of a session was here."""
-        self._now_us = 0
-        self._lanes: dict[LaneKey, Lane] = {}
-        self._filled: dict[LaneKey, Lane] = {}
-        self._busy: dict[tuple[int, int], int] = {}
-        self._held: set[int] = set()
-        self._sequence = 0
-        self._journal: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.hopeless: Collection[Shape] = ()
+        """What others keep too much of for it ever to fit: no room is kept for these."""
+        self._kept_for: Shape | None = None
 
-    def lane(
-        self,
-        run: Any,
-        *,
-        request: Request,
-        quick: bool,
-        caps: tuple[Cap, ...] = (),
-        step: int = -1,
-        process: bool = False,
-        pool: str | None = None,
-    ) -> Lane:
-        """The lane for such requests of `run`; `step` is -1 unless the step has a cap of its own.
+    def mark(self, now_us: int = 0) -> None:
+        """From here on `rollback` undoes; what is decided is decided at `now_us`."""
+        super().mark(now_us)
+        self.retry_us = None
 
-        `caps` may be those of another run too: the limits of a root hold for the runs below it.
-        """
-        # By identity: equal requests of a workflow are one object, which its lane keeps alive.
-        key = (run.number, step, id(request), quick, process)
-        found = self._lanes.get(key)
-        if found is None:
-            cpu_milli = min(request.cpu_milli, self.capacity.cpu_milli)
-            rest = tuple((id, amount) for id, amount in request.machine() if id != CPU)
-            if pool is not None and cpu_milli:
-                rest, cpu_milli = ((CPU, cpu_milli), *rest), 0
-            extra = bool(rest or request.named)
-            plain = tuple(each for each in rest if each[0] != GPU)
-            found = Lane(key, run, request, cpu_milli, quick, caps, process, rest, plain, pool, extra)
-            self._lanes[key] = found
-            self._wants_more |= extra
-            self.wants_named |= bool(request.named)
-            self.wants_pools |= pool is not None
-        return found
-
-    def offer(self, lane: Lane, rank: int, first: int, end: int) -> None:
-        """Puts positions `first` to `end - 1` in the queue; `rank` is that of their priority."""
-        self._sequence += 1
-        sequence = self._sequence
-        heappush(lane.heap, (-rank, sequence, first, end))
-        self._filled[lane.key] = lane
-        self._journal.append((self._withdraw, (lane, sequence)))
-
-    def next_lane(self, without: Collection[Lane] = ()) -> Lane | None:
-        """The lane whose head goes next among those that fit, but for some, or None. O(lanes with work)."""
+    def next_lane(self) -> Lane | None:
+        """The lane whose head goes next among those that fit, or None."""
         if self.workers <= 0:
             return None
+        kept_for = self._kept_for
+        if kept_for is not None:
+            lane = self._head(kept_for)
+            if lane is None:
+                self._kept_for = kept_for = None
+            elif self._fits(kept_for, lane):
+                return lane
+        for party in self._in_turn():
+            found = self._first_of(party, kept_for)
+            if found is not None:
+                return found
+        return None
+
+    def _in_turn(self) -> Iterable[Party]:
+        if len(self._parties) < 2:
+            return self._parties.values()
+        waiting = [party for party, shapes in self._open.items() if shapes]
+        return sorted(waiting, key=lambda party: (*party.turn(self._now_us), party.number))
+
+    def _first_of(self, party: Party, kept_for: Shape | None) -> Lane | None:
         cpu_milli = self.share.cpu_milli
         best: Lane | None = None
-        for lane in self._filled.values():
+        empty: list[Shape] = []
+        for shape in self._open[party]:
+            if shape.cpu_milli > cpu_milli:
+                continue
+            lane = self._head(shape)
+            if lane is None:
+                empty.append(shape)
+                continue
             if best is not None and lane.heap[0] >= best.heap[0]:
                 continue
-            if lane.cpu_milli > cpu_milli or lane in without:
+            if shape.extra and not self._has_rest(shape, lane):
                 continue
-            if (lane.extra and not self._has_rest(lane)) or self._capped(lane):
+            if kept_for is not None and not may_pass(shape, kept_for, self.share, self.named, self.workers):
                 continue
             best = lane
+        for shape in empty:
+            del self._open[party][shape]
         return best
+
+    def keep_room(self) -> None:
+        """Keeps room for the task that has waited longest, once that is too long; before anything is admitted."""
+        kept_for = self._kept_for
+        if kept_for is not None and (kept_for in self.hopeless or kept_for.top() is None):
+            self._kept_for = kept_for = None
+        if kept_for is not None or self._now_us < self._look_us:
+            return
+        first_us: int | None = None
+        oldest_us = self._now_us
+        for shape in self._all_open():
+            lane = self._head(shape)
+            if lane is None or shape in self.hopeless:
+                continue
+            ready_us = lane.heap[0][3]
+            due_us = ready_us + round(shape.party.policy.reserve_after_s * 1_000_000)
+            if due_us > self._now_us:
+                first_us = due_us if first_us is None else min(first_us, due_us)
+            elif ready_us < oldest_us and not self._waits_for_time(shape, lane):
+                self._kept_for, oldest_us = shape, ready_us
+        least_us = self._now_us + round(self.policy.reserve_after_s * 1_000_000)
+        self._look_us = least_us if first_us is None else min(first_us, least_us)
+
+    def _waits_for_time(self, shape: Shape, lane: Lane) -> bool:
+        """True where a quota, or something that is not there at all, holds it up: no room that is kept helps it."""
+        named = shape.request.named
+        if not named:
+            return False
+        block = self.named.block(named, now_us=self._now_us, pool=shape.pool, head=lane.heap[0])
+        return block is not None and (block.retry_us is not None or self.named.find(block.resource) is None)
 
     def note_waits(self) -> None:
         """After all was admitted that fits: what of the state's resources is waited for, and until when at least.
@@ -165,89 +146,81 @@ class Admission:
         """
         self.retry_us = None
         self.named.begin_look()
-        for lane in self._filled.values():
-            if lane.request.named and not self._capped(lane):
-                self._named_free(lane)
+        for shape in self._all_open():
+            if shape.request.named:
+                lane = self._head(shape)
+                if lane is not None:
+                    self._named_free(shape, lane)
         self.named.end_look(self._now_us)
 
     @property
     def could_use_more(self) -> bool:
         """True when something waits here that nothing but the machine holds up."""
-        return any(not self._capped(lane) and self._named_free(lane) for lane in self._filled.values())
+        for shape in self._all_open():
+            lane = self._head(shape)
+            if lane is not None and self._named_free(shape, lane):
+                return True
+        return False
 
     def lacking(
-        self, barred: Collection[str] = (), without: Collection[Lane] = ()
-    ) -> tuple[Lane, dict[str, int], dict[str, int]] | None:
+        self, barred: Collection[str] = (), without: Collection[Shape] = ()
+    ) -> tuple[Shape, dict[str, int], dict[str, int]] | None:
         """Who is next in line, what has to be allotted before it fits, and what all that waits could use.
 
-        Left out is what asks for anything of `barred`, and some lanes. None where nothing waits that a larger share
+        Left out is what asks for anything of `barred`, and some shapes. None where nothing waits that a larger share
         of the machine would help.
         """
         if self.workers <= 0 or (self.share.has_all_cpus and not self._wants_more):
             return None
-        best: Lane | None = None
+        best: Shape | None = None
+        first: tuple[bool, Entry] | None = None
         head: dict[str, int] = {}
         want: dict[str, int] = {}
-        for lane in self._filled.values():
-            asks = self._asks(lane)
-            if lane in without or self._capped(lane) or any(id in barred for id, _ in asks):
+        for shape in self._all_open():
+            lane = self._head(shape)
+            asks = shape.asks
+            if lane is None or shape in without or any(id in barred for id, _ in asks):
                 continue
-            short = self._shortfall(lane)
+            short = self._shortfall(shape, lane)
             if not short:
                 continue
-            if best is None or lane.heap[0] < best.heap[0]:
-                best, head = lane, short
-            count = self.waiting_in(lane, self.workers)
+            place = (shape is not self._kept_for, lane.heap[0])
+            if first is None or place < first:
+                best, first, head = shape, place, short
+            count = min(self.workers, sum(self.waiting_in(each, self.workers) for each in shape.lanes()))
             for id, amount in asks:
                 want[id] = want.get(id, 0) + amount * count
         return None if best is None else (best, head, self.share.growth(head, want))
-
-    def waiting_in(self, lane: Lane, at_most: int) -> int:
-        """How many positions wait in a lane, counted up to `at_most`."""
-        count = 0
-        for _rank, _sequence, first, end in lane.heap:
-            count += end - first
-            if count >= at_most:
-                return at_most
-        return count
-
-    @property
-    def idle(self) -> bool:
-        """True when nothing waits here."""
-        return not self._filled
-
-    def take(self, lane: Lane, at_most: int) -> tuple[int, int]:
-        """Takes up to `at_most` positions of the head entry; the caller claims for the chunk with `claim`."""
-        rank, sequence, first, end = lane.heap[0]
-        if first + at_most < end:
-            end = first + at_most
-            heapreplace(lane.heap, (rank, sequence, end, lane.heap[0][3]))
-        else:
-            heappop(lane.heap)
-            if not lane.heap:
-                self._filled.pop(lane.key, None)
-        self._journal.append((self._put_back, (lane, (rank, sequence, first, end))))
-        return first, end
 
     def claim(self, lane: Lane) -> Claim:
         """Takes the request of one chunk of this lane out of what is free; `next_lane` has said that it fits."""
         self._count(lane, 1)
         self._journal.append((self._count, (lane, -1)))
+        shape = lane.shape
+        if shape is self._kept_for:
+            self._keep_for(None)
+            self._journal.append((self._keep_for, (shape,)))
+        since_us = self._hold_share(shape) if len(self._parties) > 1 else None
         if not lane.extra:
-            return NO_CLAIM
+            return NO_CLAIM if since_us is None else Claim(since_us=since_us)
         machine, named = None, NOTHING
-        if lane.rest:
-            machine = self.share.take(lane.rest, lane.pool)
+        if shape.rest:
+            machine = self.share.take(shape.rest, shape.pool)
             self._journal.append((self.share.count, (machine, -1)))
-        if lane.request.named:
-            named = self.named.take(lane.request.named, now_us=self._now_us, pool=lane.pool)
+        if shape.request.named:
+            named = self.named.take(shape.request.named, now_us=self._now_us, pool=shape.pool)
             self._journal.append((self.named.untake, (named,)))
-        return Claim(machine, named)
+        return Claim(machine, named, since_us)
 
     def release(self, lane: Lane, claim: Claim = NO_CLAIM) -> None:
         """Gives back the request of one chunk."""
         self._count(lane, -1)
         self._journal.append((self._count, (lane, 1)))
+        if claim.since_us is not None:
+            party = lane.shape.party
+            self._journal.append((self._restore, (party, party.account)))
+            lasted_s = max(0, self._now_us - claim.since_us) / 1_000_000
+            party.give(self._part(lane.shape), self._now_us, lasted_s)
         if claim.machine is not None:
             self.share.count(claim.machine, -1)
             self._journal.append((self.share.count, (claim.machine, 1)))
@@ -255,91 +228,53 @@ class Admission:
             self.named.give(claim.named)
             self._journal.append((self.named.regive, (claim.named,)))
 
-    def hold(self, run_number: int, *, held: bool) -> None:
-        """Takes nothing of a run any more, or goes on with it; what stands in its lanes stays there."""
-        if held:
-            self._held.add(run_number)
-        else:
-            self._held.discard(run_number)
+    def _fits(self, shape: Shape, lane: Lane) -> bool:
+        return shape.cpu_milli <= self.share.cpu_milli and (not shape.extra or self._has_rest(shape, lane))
 
-    def forget(self, run_number: int) -> None:
-        """Drops the lanes of a run that has ended."""
-        self._held.discard(run_number)
-        for key in [key for key in self._lanes if key[0] == run_number]:
-            del self._lanes[key]
-            self._filled.pop(key, None)
-
-    def mark(self, now_us: int = 0) -> None:
-        """From here on `rollback` undoes; what is decided is decided at `now_us`."""
-        self._now_us, self.retry_us = now_us, None
-        self._journal.clear()
-
-    def rollback(self) -> None:
-        """Undoes everything since `mark`."""
-        for undo, about in reversed(self._journal):
-            undo(*about)
-        self._journal.clear()
-
-    def _capped(self, lane: Lane) -> bool:
-        if lane.key[0] in self._held:
-            return True
-        return any(self._busy.get(whose, 0) >= cap for whose, cap in lane.caps)
-
-    def _has_rest(self, lane: Lane) -> bool:
-        """Whether what a lane asks for besides CPU is free; notes until when a quota holds it up."""
-        if lane.pool is None:
+    def _has_rest(self, shape: Shape, lane: Lane) -> bool:
+        """Whether what a shape asks for besides CPU is free; notes until when a quota holds it up."""
+        if shape.pool is None:
             free = self.share.plain_free
-            for id, amount in lane.plain:
+            for id, amount in shape.plain:
                 if amount > free.get(id, 0):
                     return False
-            if lane.request.gpu and not self.share.has(GPU, lane.request.gpu, None):
+            if shape.request.gpu and not self.share.has(GPU, shape.request.gpu, None):
                 return False
-        elif not all(self.share.has(id, amount, lane.pool) for id, amount in lane.rest):
+        elif not all(self.share.has(id, amount, shape.pool) for id, amount in shape.rest):
             return False
-        return not lane.request.named or self._named_free(lane)
+        return not shape.request.named or self._named_free(shape, lane)
 
-    def _named_free(self, lane: Lane) -> bool:
-        named = lane.request.named
+    def _named_free(self, shape: Shape, lane: Lane) -> bool:
+        named = shape.request.named
         if not named:
             return True
-        block = self.named.block(named, now_us=self._now_us, pool=lane.pool, head=lane.heap[0])
+        block = self.named.block(named, now_us=self._now_us, pool=shape.pool, head=lane.heap[0])
         if block is None:
             return True
         if block.retry_us is not None and (self.retry_us is None or block.retry_us < self.retry_us):
             self.retry_us = block.retry_us
         return False
 
-    def _shortfall(self, lane: Lane) -> dict[str, int]:
+    def _shortfall(self, shape: Shape, lane: Lane) -> dict[str, int]:
         """What the share of the machine lacks for one chunk; empty where it does not, or where that helps nothing."""
         short = {}
-        for id, amount in self._asks(lane):
-            missing = self.share.missing(id, amount, lane.pool)
+        for id, amount in shape.asks:
+            missing = self.share.missing(id, amount, shape.pool)
             if missing is None:
                 return {}  # it is all this engine's, or a pool's: its own attempts have to end
             if missing:
                 short[id] = missing
-        return short if short and self._named_free(lane) else {}
+        return short if short and self._named_free(shape, lane) else {}
 
-    def _asks(self, lane: Lane) -> Amounts:
-        return ((CPU, lane.cpu_milli), *lane.rest) if lane.cpu_milli else lane.rest
+    def _part(self, shape: Shape) -> float:
+        """What one attempt counts for its party: at least a slot."""
+        return max(shape.share, 1.0 / self.capacity.workers)
 
-    def _count(self, lane: Lane, sign: int) -> None:
-        lane.chunks += sign
-        self.workers -= sign
-        self.share.cpu_milli -= sign * lane.cpu_milli
-        for whose, _cap in lane.caps:
-            busy = self._busy.get(whose, 0) + sign
-            if busy:
-                self._busy[whose] = busy
-            else:
-                self._busy.pop(whose, None)
+    def _hold_share(self, shape: Shape) -> int:
+        party = shape.party
+        self._journal.append((self._restore, (party, party.account)))
+        party.hold(self._part(shape), self._now_us)
+        return self._now_us
 
-    def _put_back(self, lane: Lane, entry: Entry) -> None:
-        heappush(lane.heap, entry)
-        self._filled[lane.key] = lane
-
-    def _withdraw(self, lane: Lane, sequence: int) -> None:
-        lane.heap[:] = [entry for entry in lane.heap if entry[1] != sequence]
-        heapify(lane.heap)
-        if not lane.heap:
-            self._filled.pop(lane.key, None)
+    def _keep_for(self, shape: Shape | None) -> None:
+        self._kept_for = shape

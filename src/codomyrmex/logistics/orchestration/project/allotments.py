@@ -16,7 +16,7 @@ from __future__ import annotations
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import StoreError
 from codomyrmex.logging_monitoring import get_logger
-from codomyrmex.logistics.orchestration.project.admission import Admission, Lane
+from codomyrmex.logistics.orchestration.project.admission import Admission, Shape
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 
 LOOK_EVERY_S = 0.002
@@ -78,7 +78,10 @@ class Allotments:
         Where that is not to be had now, this engine waits for it, and those behind are asked for that need
         nothing of what is scarce.
         """
-        if self._unsure or (not self._refused and admission.lacking() is None):
+        if self._unsure:
+            return False
+        if not self._refused and admission.lacking() is None:
+            admission.hopeless = ()
             return False
         now_s = self._clock.monotonic_s()
         try:
@@ -93,9 +96,10 @@ class Allotments:
     def _ask(self, admission: Admission) -> bool:
         share = admission.share
         barred: set[str] = set()
-        hopeless: set[Lane] = set()
+        hopeless: set[Shape] = set()
+        admission.hopeless = hopeless
         while (lacking := admission.lacking(barred, hopeless)) is not None:
-            lane, head, want = lacking
+            shape, head, want = lacking
             granted = self._ledger.grow(
                 head, want, capacity=share.capacities, idle=share.free(), wait=not barred
             )
@@ -105,7 +109,7 @@ class Allotments:
                 share.grow(granted)
                 return True
             if self._ledger.hopeless:
-                hopeless.add(lane)  # somebody keeps too much of it; nothing is kept for such a request
+                hopeless.add(shape)  # somebody keeps too much of it; nothing is kept for such a request
             else:
                 barred |= self._ledger.scarce or set(head)
         if barred or hopeless:

@@ -37,6 +37,7 @@ def make_child(
         timeout_s=timeout_s,
         concurrency=None,
         labels={},
+        follow=None,
     )
     run = RunState(
         number=0,

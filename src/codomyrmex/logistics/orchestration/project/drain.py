@@ -37,26 +37,23 @@ from codomyrmex.exceptions import (
 from codomyrmex.logistics.orchestration.project import (
     definition_store,
     intent_store,
-    news_planning,
     run_store,
 )
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.batch import Batch, Dispatch
+from codomyrmex.logistics.orchestration.project.batch_planning import BatchPlanning, Durations
 from codomyrmex.logistics.orchestration.project.child_definition import documents
 from codomyrmex.logistics.orchestration.project.child_runs import ask_children, broken_end_of, end_of
 from codomyrmex.logistics.orchestration.project.news import (
     Adoption,
     Arrival,
-    Asked,
-    ChildEnded,
     Chunk,
-    Due,
     News,
     Recall,
     Submission,
     Woken,
 )
-from codomyrmex.logistics.orchestration.project.ready_tasks import admit, offer_ready, quick_s
+from codomyrmex.logistics.orchestration.project.ready_tasks import quick_s
 from codomyrmex.logistics.orchestration.project.resource_claims import ResourceClaims
 from codomyrmex.logistics.orchestration.project.resource_store import ClaimRefused
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
@@ -85,13 +82,13 @@ class Drain:
         claims: ResourceClaims,
         results: ResultFiles,
         world: Dispatch,
+        durations: Durations = lambda run: None,
     ) -> None:
-        self.runs: dict[int, RunState] = {}
+        self._planning = BatchPlanning(admission, claims, epoch=epoch, durations=durations)
+        self.runs = self._planning.runs
         self.admission = admission
         self.chunks: set[Chunk] = set()
         self.failures = 0
-        self.frozen = False
-        """True while the engine shuts down: outcomes are recorded, nothing new starts."""
         self.stopped = False
         """True once nothing must be written any more: the engine was fenced, or has a fault."""
         self._database = database
@@ -109,6 +106,10 @@ class Drain:
         self._doubtful: Batch | None = None
         """A batch of which nobody could say yet whether it was committed; nothing is planned before."""
         self._barrier_s = 0.0
+
+    def freeze(self) -> None:
+        """The engine shuts down: outcomes are recorded, nothing new starts."""
+        self._planning.frozen = True
 
     # -- news ------------------------------------------------------------------------------------
 
@@ -193,48 +194,9 @@ class Drain:
     def _plan(self) -> Batch:
         # By index, because others append meanwhile; only the holder of the lock takes away.
         inbox = self._inbox
-        batch = self._new_batch([inbox[at] for at in range(min(len(inbox), NEWS_PER_DRAIN))])
-        for chunk, count in batch.closed.items():
-            if count and chunk.open == count:
-                self.admission.release(chunk.lane, chunk.claim)
-        for plan in batch.plans.values():
-            plan.settle()
-            if plan.ready:
-                offer_ready(self.admission, plan)
-            if plan.intent is RunIntent.PAUSE:
-                self.admission.hold(plan.run.number, held=True)
-            elif plan.resumed:
-                self.admission.hold(plan.run.number, held=False)
-        if not self.frozen:
-            self._admit(batch)
-        return batch
-
-    def _admit(self, batch: Batch) -> None:
-        """Starts what fits, as long as more of the machine is to be had."""
-        claims = self._claims
-        claims.prepare(self.admission, batch)
-        admit(self.admission, batch, claims.claimed)
-        while claims.allotments.provide(self.admission):
-            admit(self.admission, batch, claims.claimed)
-        claims.plan_waits(self.admission, batch)
-
-    def _new_batch(self, news: list[News]) -> Batch:
-        batch = Batch(self._epoch, self._clock.now_us(), news)
-        self.admission.mark(batch.now_us)
-        self._claims.look(self.admission, batch.now_us)
+        news = [inbox[at] for at in range(min(len(inbox), NEWS_PER_DRAIN))]
         self.admission.named.closed = self._refused_claims > 1
-        for each in news:
-            if isinstance(each, Arrival):
-                if each.chunk.held:
-                    self._claims.released(batch, each.chunk, each.position, each.number)
-                news_planning.plan_arrival(batch, each, self.runs, frozen=self.frozen)
-            elif isinstance(each, Recall):
-                for position, number in each.entries if each.chunk.held else ():
-                    self._claims.released(batch, each.chunk, position, number)
-                news_planning.plan_recall(batch, each, self.runs)
-            elif not isinstance(each, Woken):
-                self._plan_other(batch, each)
-        return batch
+        return self._planning.plan(news, self._clock.now_us())
 
     def _isolate(self, fault: Exception) -> bool:
         """After planning failed: puts aside the run that fails when planned alone; False where there is none."""
@@ -246,7 +208,7 @@ class Drain:
                 by_run.setdefault(id(run), (run, []))[1].append(news)
         for run, about in by_run.values():
             try:
-                for plan in self._new_batch(about).plans.values():
+                for plan in self._planning.take_in(about, self._clock.now_us()).plans.values():
                     plan.settle()
             except StoreError:
                 continue
@@ -270,24 +232,6 @@ class Drain:
         """Takes entries out of the inbox, named by their `id`, while others may append."""
         kept = [self._inbox.popleft() for _ in range(len(self._inbox))]
         self._inbox.extendleft(news for news in reversed(kept) if id(news) not in unwanted)
-
-    def _plan_other(self, batch: Batch, news: Submission | Adoption | Asked | ChildEnded | Due) -> None:
-        if isinstance(news, Submission):
-            batch.submissions.append(news)
-            return
-        if isinstance(news, Adoption):
-            self.runs[news.run.number] = news.run
-            news_planning.plan_adoption(batch, news)
-            return
-        run = self.runs.get(news.run_number)
-        if run is None:
-            return  # ended, or not taken up yet: what is asked of it stays open and is read again
-        if isinstance(news, Due):
-            news_planning.plan_due(batch, news, run)
-        elif isinstance(news, ChildEnded):
-            news_planning.plan_child_end(batch, news, run)
-        else:
-            news_planning.plan_asked(batch, news, run)
 
     # -- commit ----------------------------------------------------------------------------------
 

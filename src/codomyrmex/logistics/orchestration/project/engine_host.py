@@ -43,13 +43,19 @@ from codomyrmex.logistics.orchestration.project.machine_detection import (
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.news import News, StopAsked
 from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, nudge, socket_path
+from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
 from codomyrmex.logistics.orchestration.project.resource_owner import bury, free_the_dead
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_loader import attach_results, ended_children, load_run
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.secret_names import visible
-from codomyrmex.logistics.orchestration.project.states import FIRST_TERMINAL_CODE, Isolation, RunIntent
+from codomyrmex.logistics.orchestration.project.states import (
+    FIRST_TERMINAL_CODE,
+    Isolation,
+    OrchestrationMode,
+    RunIntent,
+)
 from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
 from codomyrmex.logistics.orchestration.project.wishes import news_of
 from codomyrmex.logistics.storage.database import Database, Durability
@@ -87,6 +93,8 @@ class HostSettings:
     memory_limit: MemoryLimit = MemoryLimit.WATCH
     gpu_probe: GpuProbe | None = None
     """What tells of GPUs in place of the driver."""
+    policy: OrderPolicy = field(default_factory=OrderPolicy)
+    """In what order ready tasks begin that belong to no session."""
 
     def with_found(self, settings: Settings) -> HostSettings:
         """These, with what the settings of the workspace say of the machine and its limits."""
@@ -95,6 +103,10 @@ class HostSettings:
             overrides=overrides_of(settings),
             host_scope=settings.resources_scope == "host",
             memory_limit=MemoryLimit(settings.worker_memory_limit),
+            policy=OrderPolicy(
+                mode=OrchestrationMode(settings.order_mode),
+                reserve_after_s=float(settings.order_reserve_after_s),
+            ),
         )
 
 
@@ -151,7 +163,12 @@ class EngineHost:
             database=database,
             clock=clock,
             epoch=self.epoch,
-            admission=Admission(cpu_milli=self.machine.cpu_milli, max_workers=workers, share=self.share),
+            admission=Admission(
+                cpu_milli=self.machine.cpu_milli,
+                max_workers=workers,
+                share=self.share,
+                policy=settings.policy,
+            ),
             ledger=self.ledger,
             nudge=self._nudge_engine,
             runner=self.runner,

@@ -93,6 +93,14 @@ class MachineShare:
             return choose(self._devices(pool), amount) is not None
         return amount <= self._left(id, pool)
 
+    def source(self, id: str, pool: str | None) -> tuple[str | None, str]:
+        """What such a request is served out of: the pool of a session, or (None) this engine's share."""
+        return (pool if self._pooled(id, pool) else None), id
+
+    def left(self, id: str, pool: str | None) -> int:
+        """How much is free there, of everything but devices."""
+        return self._left(id, pool)
+
     def missing(self, id: str, amount: int, pool: str | None) -> int | None:
         """How much more has to be allotted before so much is free; None where that cannot be."""
         if self.has(id, amount, pool):

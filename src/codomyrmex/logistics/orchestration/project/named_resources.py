@@ -154,6 +154,13 @@ class NamedResources:
             return None
         return Block(resource=found.id, short_by=amount - max(0, free))
 
+    def leaves(self, name: str, amount: int, kept: int) -> bool:
+        """Whether `amount` can be taken so that `kept` is still free; a quota keeps nothing for anybody."""
+        found = self._by_name.get(name)
+        if found is None or found.rate is not None:
+            return True
+        return found.capacity - found.used - amount >= kept
+
     def take(self, amounts: Amounts, *, now_us: int, pool: str | None = None) -> Taken:
         """Counts a claim that passes."""
         held: dict[str, int] = {}

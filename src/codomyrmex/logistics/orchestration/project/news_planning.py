@@ -6,6 +6,7 @@ run that is not in `runs` (it ended, or waits to begin) is passed over, and its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import random
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 from codomyrmex.logistics.orchestration.project import waiting_steps
 from codomyrmex.logistics.orchestration.project.batch import Batch
 from codomyrmex.logistics.orchestration.project.executors.attempt import Outcome, OutcomeKind
+from codomyrmex.logistics.orchestration.project.followed_plan import Turn
 from codomyrmex.logistics.orchestration.project.news import (
     Adoption,
     Answered,
@@ -30,6 +32,7 @@ from codomyrmex.logistics.orchestration.project.ready_tasks import QUICK_S
 from codomyrmex.logistics.orchestration.project.run_plan import BY_WISH, RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import WorkflowStatus
+from codomyrmex.logistics.orchestration.project.tails import tails_of
 from codomyrmex.logistics.task.retry import RetryDecision, decide
 
 LEARNING = 0.125
@@ -51,9 +54,14 @@ def plan_recall(batch: Batch, news: Recall, runs: Runs) -> None:
     batch.closed[news.chunk] = batch.closed.get(news.chunk, 0) + len(news.entries)
 
 
-def plan_adoption(batch: Batch, news: Adoption) -> None:
-    """A run begins here, or goes on."""
-    plan = batch.plan_for(news.run)
+def plan_adoption(batch: Batch, news: Adoption, durations_s: Sequence[float] | None = None) -> None:
+    """A run begins here, or goes on; `durations_s` is what its steps are expected to take, if that is known."""
+    run = news.run
+    run.tails = tails_of(run.workflow.graph, durations_s)
+    if run.options.follow is not None and run.turn is None:
+        run.turn = Turn(run.options.follow)
+        run.turn.began_us = batch.now_us
+    plan = batch.plan_for(run)
     for position, number in news.lost:
         plan.lose(position, number)
     if news.run.status is not WorkflowStatus.PENDING:

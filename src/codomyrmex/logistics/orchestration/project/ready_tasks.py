@@ -13,11 +13,12 @@ from math import ceil
 
 from codomyrmex.logistics.orchestration.project.admission import Admission, Cap, Lane
 from codomyrmex.logistics.orchestration.project.batch import Batch
+from codomyrmex.logistics.orchestration.project.fair_share import Party
 from codomyrmex.logistics.orchestration.project.news import Chunk
 from codomyrmex.logistics.orchestration.project.resource_request import MEMORY, Request
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
-from codomyrmex.logistics.orchestration.project.states import Isolation
+from codomyrmex.logistics.orchestration.project.states import Isolation, OrchestrationMode
 from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 
 CHUNK_LENGTH = 64
@@ -31,12 +32,19 @@ SPREAD_S = 0.0005
 
 def offer_ready(admission: Admission, plan: RunPlan) -> None:
     """Puts what a plan made ready in the queue, neighbours that make the same request as one entry."""
-    spec_of, steps = plan.run.workflow.spec_of, plan.run.step_count
+    run = plan.run
+    spec_of, steps, tails = run.workflow.spec_of, run.step_count, run.tails
     ready = sorted(plan.ready)
-    raised = plan.memory_raises or plan.run.memory_raises
+    alone = plan.memory_raises or run.memory_raises or run.turn is not None
     first, end = ready[0]
     for start, stop in ready[1:]:
-        if start == end and stop <= steps and spec_of[start] == spec_of[first] and not raised:
+        if (
+            start == end
+            and stop <= steps
+            and spec_of[start] == spec_of[first]
+            and tails[start] == tails[first]
+            and not alone
+        ):
             end = stop
             continue
         _offer(admission, plan, first, end)
@@ -48,8 +56,9 @@ def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
     run = plan.run
     step = plan.step_of(first)
     spec = run.workflow.spec(step)
-    if spec.max_parallel is not None and end - first > 1 and first < run.step_count:
-        for position in range(first, end):  # each step has a cap of its own
+    apart = spec.max_parallel is not None and first < run.step_count  # each step has a cap of its own
+    if end - first > 1 and (apart or run.turn is not None):
+        for position in range(first, end):
             _offer(admission, plan, position, position + 1)
         return
     process = spec.isolation is Isolation.PROCESS
@@ -60,13 +69,38 @@ def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
     lane = admission.lane(
         run,
         request=request,
-        quick=not process and spec.effects != "unsafe" and request.plain and run.options.session is None,
+        quick=_may_be_quick(run, spec, request),
         process=process,
         caps=_caps(run, step, spec),
         step=step if spec.max_parallel is not None else -1,
         pool=run.options.session,
+        party=_party(admission, run),
+        turn=run.turn,
     )
-    admission.offer(lane, spec.priority.rank, first, end)
+    if run.turn is None:
+        admission.offer(lane, spec.priority.rank, first, end, run.tails[step])
+    else:
+        admission.offer(lane, run.turn.rank_of(plan.name_of(first)), first, end)
+
+
+def _may_be_quick(run: RunState, spec: StepSpec, request: Request) -> bool:
+    """Whether several attempts may share a commit where they are known to be short."""
+    return (
+        spec.isolation is not Isolation.PROCESS
+        and spec.effects != "unsafe"
+        and request.plain
+        and run.options.session is None
+        and run.turn is None
+    )
+
+
+def _party(admission: Admission, run: RunState) -> Party | None:
+    """Whose share of the machine a run counts for."""
+    options = run.options
+    if options.session is None:
+        return None
+    mode = admission.policy.mode if options.mode is None else OrchestrationMode(options.mode)
+    return admission.party(options.session, replace(admission.policy, mode=mode), options.weight)
 
 
 def _task_name(plan: RunPlan, position: int) -> str:
@@ -105,14 +139,14 @@ Claimed = Callable[[Batch, Chunk, str], None]
 
 def admit(admission: Admission, batch: Batch, claimed: Claimed) -> None:
     """Starts what fits, lane by lane."""
-    small: set[Lane] = set()
-    while (lane := admission.next_lane(small)) is not None:
+    admission.keep_room()
+    while (lane := admission.next_lane()) is not None:
         limit = 1
         if lane.quick and (each_s := quick_s(lane.run)) is not None:
             limit = max(1, min(CHUNK_LENGTH, int(QUICK_S / max(each_s, 1e-6))))
             waiting = admission.waiting_in(lane, CHUNK_LENGTH * 64)
             if lane.chunks and waiting * each_s < SPREAD_S:
-                small.add(lane)  # whoever works on this lane now will soon drain and take it
+                admission.set_aside(lane)  # whoever works on this lane now will soon drain and take it
                 continue
             slots = admission.capacity.cpu_milli // max(1, lane.cpu_milli)
             if waiting * each_s >= SPREAD_S:
@@ -120,6 +154,7 @@ def admit(admission: Admission, batch: Batch, claimed: Claimed) -> None:
         chunk = _fill_chunk(admission, batch, lane, limit)
         if chunk is not None and lane.request.named:
             claimed(batch, chunk, _task_name(batch.plan_for(lane.run), chunk.entries[0][0]))
+    admission.take_back()
 
 
 def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> Chunk | None:
@@ -131,6 +166,8 @@ def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> C
         for position in range(first, end):
             if plan.state_of(position) == PENDING:
                 entries.append((position, plan.start(position)))
+        if lane.turn is not None and lane.turn.look(plan):
+            admission.moved_on(lane.run.number)
     if not entries:
         return None
     chunk.open = len(entries)

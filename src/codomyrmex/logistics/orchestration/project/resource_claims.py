@@ -77,6 +77,10 @@ class ResourceClaims:
             self.look(admission, batch.now_us)
         self.allotments.review(admission)
 
+    def provide(self, admission: Admission) -> bool:
+        """After all was admitted that fits: asks for more of the machine; True where there is more now."""
+        return self.allotments.provide(admission)
+
     def _machine_pools(self) -> dict[str, dict[str, int]]:
         pools: dict[str, dict[str, int]] = {}
         for row in self._ledger.holds():

@@ -200,6 +200,8 @@ def _options(found: dict[str, Any], row: Mapping[str, Any], environment: Mapping
     found["roots"] = tuple(found["roots"])
     if found.get("clean_env") is not None:
         found["clean_env"] = tuple(found["clean_env"])
+    if found.get("follow") is not None:
+        found["follow"] = tuple(found["follow"])
     labels = msgspec.json.decode(row["labels"])
     return RunOptions(environment=environment, concurrency=row["concurrency"], labels=labels, **found)
 

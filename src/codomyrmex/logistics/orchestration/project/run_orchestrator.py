@@ -277,7 +277,7 @@ class RunOrchestrator:
         if self._closed:
             return
         self._closing = True
-        self._drain.frozen = True
+        self._drain.freeze()
         self._runner.close()
         deadline_s = self._clock.monotonic_s() + grace_s
         for slots in (self._process_slots, self._slots):  # the first may still give something to the second

@@ -16,7 +16,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
 from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
@@ -30,6 +30,9 @@ from codomyrmex.logistics.orchestration.project.states import (
 )
 from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.followed_plan import Turn
+
 PENDING = CODES[TaskStatus.PENDING]
 BLOCKED = CODES[TaskStatus.BLOCKED]
 RUNNING = CODES[TaskStatus.RUNNING]
@@ -38,6 +41,7 @@ FAILED = CODES[TaskStatus.FAILED]
 CANCELLED = CODES[TaskStatus.CANCELLED]
 SKIPPED = CODES[TaskStatus.SKIPPED]
 
+NO_TAILS: array[float] = array("d")
 KEPT_OUTPUT_BYTES = 4096
 """Outputs up to this size that somebody refers to stay in memory; larger ones are read when wanted."""
 
@@ -64,6 +68,12 @@ class RunOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     session: str | None = None
     """The session that it belongs to, out of whose holding it is served."""
+    mode: str | None = None
+    """The order in which that session's tasks go (`OrchestrationMode`); None: as everywhere in its engine,"""
+    weight: float = 1.0
+    """and its part of the machine beside those of other sessions that have work."""
+    follow: tuple[str, ...] | None = None
+    """The tasks in the order in which they are to begin, where a plan is followed."""
     clean_env: tuple[str, ...] | None = None
     """What its attempts inherit of the engine's variables besides the few that any program needs; None: all."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -80,6 +90,9 @@ class RunOptions:
             "in_engine": self.in_engine,
             "force": self.force,
             "session": self.session,
+            "mode": self.mode,
+            "weight": self.weight,
+            "follow": None if self.follow is None else list(self.follow),
             "clean_env": None if self.clean_env is None else list(self.clean_env),
         }
 
@@ -124,7 +137,8 @@ class RunState:
         "journal_length", "load_output", "losses", "memory_raises", "number", "open", "options", "outcome",
         "outputs", "parameters",
         "parent", "paused_us", "phase", "result", "running", "signal_names", "signals",
-        "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "timers", "typical_s",
+        "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "tails", "timers",
+        "turn", "typical_s",
         "undoable", "undone", "waiting", "whole_output", "wish_cancelled", "workflow",
     )  # fmt: skip
 
@@ -181,6 +195,10 @@ class RunState:
         self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
         """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
         self._know_waits()
+        self.tails: array[float] = NO_TAILS
+        """Per step the longest path ahead (`tails`), from when the run begins here."""
+        self.turn: Turn | None = None
+        """Whose turn it is, where the run follows a plan, from when it begins here."""
         self.load_output: Callable[[int], bytes | None] = lambda position: None
         """Reads a recorded output that is not in memory."""
         self.whole_output: Callable[[bytes], bytes | None] = lambda output: output

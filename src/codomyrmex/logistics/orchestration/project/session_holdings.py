@@ -8,6 +8,8 @@ than all of it would wait for ever and is refused like any other impossible requ
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import inf
+from typing import Any
 
 from codomyrmex.exceptions import Fault, ResourceRefused, ValidationError
 from codomyrmex.logistics.orchestration.project import resource_store
@@ -17,6 +19,7 @@ from codomyrmex.logistics.orchestration.project.engine_host import EngineHost
 from codomyrmex.logistics.orchestration.project.gpu_choice import choose
 from codomyrmex.logistics.orchestration.project.ledger_shares import is_device
 from codomyrmex.logistics.orchestration.project.resource_request import GPU, Request
+from codomyrmex.logistics.orchestration.project.states import OrchestrationMode
 
 
 def holding_of(host: EngineHost, session_id: str) -> dict[str, int]:
@@ -29,17 +32,36 @@ def holding_of(host: EngineHost, session_id: str) -> dict[str, int]:
     return found
 
 
-def check_session(host: EngineHost, session_id: str | None, workflow: CompiledWorkflow | None = None) -> None:
-    """Raises `ValidationError` for a session that holds nothing, `ResourceRefused` where a step wants more."""
+def check_session(
+    host: EngineHost,
+    session_id: str | None,
+    workflow: CompiledWorkflow | None = None,
+    *,
+    ordered: bool = False,
+) -> None:
+    """Raises `ValidationError` for a session that holds nothing, `ResourceRefused` where a step wants more.
+
+    One that is `ordered` (its mode or weight is said) need not hold anything.
+    """
     if session_id is None:
+        if ordered:
+            fault = Fault(
+                message="mode and weight are those of a session",
+                path="session_id",
+                advice="name a session too, or set order.mode for all that belongs to none",
+            )
+            raise ValidationError([fault], subject="the call")
         return
     holding = holding_of(host, session_id)
+    if not holding and ordered:
+        return
     if not holding:
         fault = Fault(
             message="there is no such session: nobody with this id holds anything",
             path="session_id",
             got=repr(session_id),
-            advice="leave session_id out, or let it hold something: resources.allocate_resources(session_id, {...})",
+            advice="leave session_id out, say its mode or weight, or let it hold something: "
+            "resources.allocate_resources(session_id, {...})",
         )
         raise ValidationError([fault], subject="the call")
     if workflow is None:
@@ -53,6 +75,26 @@ def check_session(host: EngineHost, session_id: str | None, workflow: CompiledWo
                 f" {amount_text(id, has)}",
                 hint="ask for less, or let the session hold more before its run starts",
             )
+
+
+def session_order(mode: OrchestrationMode | str | None, weight: float | None) -> dict[str, Any]:
+    """The options of a run that say how its session is ordered; `ValidationError` for what cannot be."""
+    found: dict[str, Any] = {}
+    if mode is not None:
+        try:
+            found["mode"] = OrchestrationMode(mode).value
+        except ValueError:
+            allowed = tuple(each.value for each in OrchestrationMode)
+            fault = Fault(
+                message="there is no such mode", path="session_mode", got=repr(mode), allowed=allowed
+            )
+            raise ValidationError([fault], subject="the call") from None
+    if weight is not None:
+        if not 0 < weight < inf:
+            fault = Fault(message="a weight is a number above 0", path="session_weight", got=repr(weight))
+            raise ValidationError([fault], subject="the call")
+        found["weight"] = float(weight)
+    return found
 
 
 def _beyond(

@@ -40,6 +40,7 @@ __all__ = [
     "ConcurrencyPolicy",
     "Isolation",
     "ItemFailure",
+    "OrchestrationMode",
     "RunIntent",
     "RunMove",
     "RunPhase",
@@ -251,3 +252,17 @@ class ResourceStatus(str, Enum):
     """Nothing is free: who asks waits."""
     OFFLINE = "offline"
     """Taken out of service: who holds some keeps it, nobody gets any."""
+
+
+class OrchestrationMode(str, Enum):
+    """In which order a session's ready tasks begin. What does not fit is passed by in every mode."""
+
+    SEQUENTIAL = "sequential"
+    """One at a time, in the order in which they became ready."""
+    PARALLEL = "parallel"
+    """In the order in which they became ready, as many at once as fit."""
+    PRIORITY = "priority"
+    """The highest priority first, however long others wait; equals in the order in which they became ready."""
+    RESOURCE_AWARE = "resource_aware"
+    """What is urgent first: the longest path still ahead, large requests before small; a priority moves a task
+    forward or back by a bounded time, so nothing starves. The default."""

@@ -1,0 +1,48 @@
+"""In what order ready tasks of one party go: the place of each in its queue, fixed when it becomes ready.
+
+Layer: pure. A place never changes, so a queue is a heap that is never sorted again. Ageing is in it all the same,
+because it is equal for all who wait: a task's *ageing class* is the span of `ageing_s` in which it became ready,
+moved back or forward by its priority. Inside a class urgency decides. So nobody is overtaken by work that became
+ready more than the difference of the boosts and one span later (`most_overtaken_s`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codomyrmex.logistics.orchestration.project.states import OrchestrationMode, TaskPriority
+
+AGEING_S = 600.0
+RESERVE_AFTER_S = 300.0
+BOOSTS_S = (-600.0, 0.0, 600.0, 6000.0)
+"""By the rank of a priority: low, normal, high, critical."""
+Place = tuple[int, float]
+"""Where a task goes: what is smaller goes first, equals in the order in which they became ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPolicy:
+    """How one party orders its work; times are seconds."""
+
+    mode: OrchestrationMode = OrchestrationMode.RESOURCE_AWARE
+    ageing_s: float = AGEING_S
+    reserve_after_s: float = RESERVE_AFTER_S
+    """How long a task waits at most before room is kept for it, whatever it asks for."""
+    boosts_s: tuple[float, float, float, float] = BOOSTS_S
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """True where only one task of the party may run."""
+        return self.mode is OrchestrationMode.SEQUENTIAL
+
+    def place(self, rank: int, ready_us: int, urgency: float) -> Place:
+        """The place of a task whose priority has that rank and that became ready at `ready_us`."""
+        if self.mode is OrchestrationMode.RESOURCE_AWARE:
+            return int((ready_us / 1_000_000 - self.boosts_s[rank]) // self.ageing_s), -urgency
+        if self.mode is OrchestrationMode.PRIORITY:
+            return -rank, 0.0
+        return 0, 0.0
+
+    def most_overtaken_s(self, priority: TaskPriority, other: TaskPriority) -> float:
+        """A task is overtaken by none of `other` that became ready so much later; only of `resource_aware`."""
+        return self.boosts_s[other.rank] - self.boosts_s[priority.rank] + self.ageing_s

@@ -1,0 +1,337 @@
+"""The queues of an engine: who waits, in what order, and who is left out for now.
+
+Layer: pure; the lower half of `admission`. A lane that may not go whatever is free (its run has as many attempts as
+it may, is held, or follows a plan in which it is not next) is *parked* under the reason, and is back when that may
+have changed. So what waits for a limit of its own costs nothing while others are admitted.
+
+Everything between `mark` and `rollback` can be undone, because a plan whose commit failed must leave no trace here
+either. What is parked or shown again too early is found out at the next look, so that needs no undoing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any
+
+from codomyrmex.logistics.orchestration.project.fair_share import Account, Party
+from codomyrmex.logistics.orchestration.project.followed_plan import Turn
+from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
+from codomyrmex.logistics.orchestration.project.named_resources import NamedResources
+from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
+from codomyrmex.logistics.orchestration.project.request_shares import dominant_share
+from codomyrmex.logistics.orchestration.project.resource_request import CPU, GPU, Request
+from codomyrmex.logistics.orchestration.project.shapes import Cap, Entry, Lane, LaneKey, Shape
+
+HELD, TURN, ASIDE = -2, -3, (-1, -4)
+"""Why lanes are parked besides a cap: their run is held, it is not their turn, the caller has set them aside."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Capacity:
+    """What one engine may use at most: CPU in thousandths, and attempts at once."""
+
+    cpu_milli: int
+    workers: int
+
+
+class ReadyQueues:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        cpu_milli: int,
+        max_workers: int,
+        share: MachineShare | None = None,
+        policy: OrderPolicy | None = None,
+    ) -> None:
+        self.capacity = Capacity(cpu_milli=cpu_milli, workers=max_workers)
+        self.workers = max_workers
+        """How many more attempts may begin."""
+        self.share = share or MachineShare.whole({CPU: cpu_milli})
+        self.named = NamedResources()
+        self.policy = policy or OrderPolicy()
+        self.wants_named = False
+        """True once something has asked for what the state limits."""
+        self._wants_more = False
+        """True once something has asked for more than CPU."""
+        self.wants_pools = False
+        """True once a run of a session was here."""
+        self._look_us = 0
+        """No task has waited too long before this."""
+        self._now_us = 0
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._filled: dict[LaneKey, Lane] = {}
+        self._shapes: dict[tuple[int, Request, str | None], Shape] = {}
+        self._parties: dict[str, Party] = {}
+        self._party_number = 0
+        self._open: dict[Party, dict[Shape, None]] = {}
+        """Per party the shapes in which something may go if it fits."""
+        self._parked: dict[tuple[int, int], list[Lane]] = {}
+        self._busy: dict[tuple[int, int], int] = {}
+        self._held: set[int] = set()
+        self._sequence = 0
+        self._lane_number = 0
+        self._journal: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    def party(self, id: str = "", policy: OrderPolicy | None = None, weight: float = 1.0) -> Party:
+        """The party of that name; `policy` and `weight` hold from its next task on."""
+        found = self._parties.get(id)
+        if found is None:
+            self._party_number += 1
+            found = Party(id, self._party_number, policy or self.policy, weight)
+            self._parties[id], self._open[found] = found, {}
+        elif policy is not None:
+            found.policy, found.weight = policy, weight
+        return found
+
+    def lane(
+        self,
+        run: Any,
+        *,
+        request: Request,
+        quick: bool,
+        caps: tuple[Cap, ...] = (),
+        step: int = -1,
+        process: bool = False,
+        pool: str | None = None,
+        party: Party | None = None,
+        turn: Turn | None = None,
+    ) -> Lane:
+        """The lane for such requests of `run`; `step` is -1 unless the step has a cap of its own.
+
+        `caps` may be those of another run too: the limits of a root hold for the runs below it.
+        """
+        # By identity: equal requests of a workflow are one object, which its lane keeps alive.
+        key = (run.number, step, id(request), quick, process)
+        found = self._lanes.get(key)
+        if found is None:
+            party = party or self.party()
+            shape = self._shape(party, request, pool)
+            if party.policy.one_at_a_time:
+                caps = (*caps, ((-1 - party.number, -1), 1))
+            self._lane_number += 1
+            found = Lane(
+                key,
+                self._lane_number,
+                run,
+                shape,
+                request,
+                quick,
+                caps,
+                process,
+                turn,
+                shape.cpu_milli,
+                shape.extra,
+            )
+            shape.lane_count += 1
+            self._lanes[key] = found
+        return found
+
+    def _shape(self, party: Party, request: Request, pool: str | None) -> Shape:
+        found = self._shapes.get((party.number, request, pool))
+        if found is None:
+            cpu_milli = min(request.cpu_milli, self.capacity.cpu_milli)
+            rest = tuple((id, amount) for id, amount in request.machine() if id != CPU)
+            if pool is not None and cpu_milli:
+                rest, cpu_milli = ((CPU, cpu_milli), *rest), 0
+            plain = tuple(each for each in rest if each[0] != GPU)
+            share = dominant_share(request, self.share.capacities, self.named, self.capacity.cpu_milli)
+            found = Shape(party, request, cpu_milli, pool, rest, plain, share)
+            self._shapes[party.number, request, pool] = found
+            party.shape_count += 1
+            self._wants_more |= found.extra
+            self.wants_named |= bool(request.named)
+            self.wants_pools |= pool is not None
+        return found
+
+    def offer(self, lane: Lane, rank: int, first: int, end: int, tail_s: float = 0.0) -> None:
+        """Puts positions `first` to `end - 1` in the queue.
+
+        `rank` is that of their priority (of a run that follows a plan: that in the plan), `tail_s` the longest path
+        ahead of them.
+        """
+        self._sequence += 1
+        shape, now_us = lane.shape, self._now_us
+        if lane.turn is not None:
+            place = (*shape.party.policy.place(1, lane.turn.began_us or now_us, 0.0)[:1], float(rank))
+        else:
+            place = shape.party.policy.place(rank, now_us, tail_s * (1.0 + shape.share))
+        entry: Entry = (*place, self._sequence, now_us, first, end)
+        if len(self._parties) > 1 and not shape.party.account.held and not self._open[shape.party]:
+            self._come_back(shape.party)
+        heappush(lane.heap, entry)
+        self._filled[lane.key] = lane
+        if lane.heap[0] is entry:
+            self._show(lane)
+        self._journal.append((self._withdraw, (lane, self._sequence)))
+
+    def _come_back(self, party: Party) -> None:
+        others = [each for each in self._parties.values() if each is not party and self._active(each)]
+        self._journal.append((self._restore, (party, party.account)))
+        party.come_back(others, self._now_us)
+
+    def _active(self, party: Party) -> bool:
+        return bool(party.account.held or self._open[party])
+
+    def set_aside(self, lane: Lane) -> None:
+        """Leaves a lane out until `take_back`."""
+        self._park(lane, ASIDE)
+
+    def take_back(self) -> None:
+        """Ends `set_aside`."""
+        self.unpark(ASIDE)
+
+    def moved_on(self, run_number: int) -> None:
+        """A run that follows a plan has others whose turn it is."""
+        self.unpark((run_number, TURN))
+
+    def waiting_in(self, lane: Lane, at_most: int) -> int:
+        """How many positions wait in a lane, counted up to `at_most`."""
+        count = 0
+        for entry in lane.heap:
+            count += entry[5] - entry[4]
+            if count >= at_most:
+                return at_most
+        return count
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing waits here."""
+        return not self._filled
+
+    def take(self, lane: Lane, at_most: int) -> tuple[int, int]:
+        """Takes up to `at_most` positions of the head entry; the caller claims for the chunk with `claim`."""
+        heap = lane.heap
+        head = heap[0]
+        first, end = head[4], head[5]
+        if first + at_most < end:
+            end = first + at_most
+            heapreplace(heap, (*head[:4], end, head[5]))
+        else:
+            heappop(heap)
+        if heap:
+            lane.shape.push(lane)
+        else:
+            self._filled.pop(lane.key, None)
+        self._journal.append((self._put_back, (lane, (*head[:4], first, end))))
+        return first, end
+
+    def hold(self, run_number: int, *, held: bool) -> None:
+        """Takes nothing of a run any more, or goes on with it; what stands in its lanes stays there."""
+        if held:
+            self._held.add(run_number)
+        else:
+            self._held.discard(run_number)
+            self.unpark((run_number, HELD))
+
+    def forget(self, run_number: int) -> None:
+        """Drops the lanes of a run that has ended."""
+        self._held.discard(run_number)
+        for key in [key for key in self._lanes if key[0] == run_number]:
+            lane = self._lanes.pop(key)
+            self._filled.pop(key, None)
+            lane.heap.clear()
+            shape = lane.shape
+            shape.lane_count -= 1
+            if not shape.lane_count:
+                self._drop_shape(shape)
+        for reason in (HELD, TURN):
+            self._parked.pop((run_number, reason), None)
+
+    def _drop_shape(self, shape: Shape) -> None:
+        party = shape.party
+        self._shapes.pop((party.number, shape.request, shape.pool), None)
+        self._open[party].pop(shape, None)
+        party.shape_count -= 1
+        if party.id and not party.shape_count and self._parties.get(party.id) is party:
+            del (
+                self._parties[party.id],
+                self._open[party],
+            )  # when it comes back it stands where the others are
+
+    def mark(self, now_us: int = 0) -> None:
+        """From here on `rollback` undoes; what is decided is decided at `now_us`."""
+        self._now_us = now_us
+        self._journal.clear()
+
+    def rollback(self) -> None:
+        """Undoes everything since `mark`."""
+        for undo, about in reversed(self._journal):
+            undo(*about)
+        self._journal.clear()
+
+    def _all_open(self) -> list[Shape]:
+        return [shape for shapes in self._open.values() for shape in shapes]
+
+    def _head(self, shape: Shape) -> Lane | None:
+        """The lane of a shape whose head goes first of those that may go; parks what may not."""
+        while (lane := shape.top()) is not None:
+            reason = self._barred_by(lane)
+            if reason is None:
+                return lane
+            heappop(shape.heads)
+            self._parked.setdefault(reason, []).append(lane)
+        return None
+
+    def _barred_by(self, lane: Lane) -> tuple[int, int] | None:
+        """Why a lane may not go, whatever is free."""
+        number = lane.key[0]
+        if number in self._held:
+            return number, HELD
+        turn = lane.turn
+        if turn is not None and lane.heap[0][1] > turn.at:
+            return number, TURN
+        for whose, cap in lane.caps:
+            if self._busy.get(whose, 0) >= cap:
+                return whose
+        return None
+
+    def _park(self, lane: Lane, reason: tuple[int, int]) -> None:
+        heads = lane.shape.heads
+        heads[:] = [each for each in heads if each[2] is not lane]
+        heapify(heads)
+        self._parked.setdefault(reason, []).append(lane)
+
+    def unpark(self, reason: tuple[int, int]) -> None:
+        """What was parked for a reason that may be gone is looked at again."""
+        for lane in self._parked.pop(reason, ()):
+            if lane.heap:
+                self._show(lane)
+                self._look_us = 0
+
+    def _show(self, lane: Lane) -> None:
+        shape = lane.shape
+        shape.push(lane)
+        self._open[shape.party][shape] = None
+
+    def _count(self, lane: Lane, sign: int) -> None:
+        lane.chunks += sign
+        self.workers -= sign
+        self.share.cpu_milli -= sign * lane.cpu_milli
+        for whose, _cap in lane.caps:
+            busy = self._busy.get(whose, 0) + sign
+            if busy:
+                self._busy[whose] = busy
+            else:
+                self._busy.pop(whose, None)
+            if sign < 0 and whose in self._parked:
+                self.unpark(whose)
+
+    def _restore(self, party: Party, account: Account) -> None:
+        party.account = account
+
+    def _put_back(self, lane: Lane, entry: Entry) -> None:
+        heappush(lane.heap, entry)
+        self._filled[lane.key] = lane
+        self._show(lane)
+
+    def _withdraw(self, lane: Lane, sequence: int) -> None:
+        lane.heap[:] = [entry for entry in lane.heap if entry[2] != sequence]
+        heapify(lane.heap)
+        if lane.heap:
+            self._show(lane)
+        else:
+            self._filled.pop(lane.key, None)

@@ -1,0 +1,44 @@
+"""Room that is kept for a task that has waited too long: who may still pass it.
+
+Layer: pure. Without this a task that asks for the whole machine would wait for as long as small ones come. The rule
+goes dimension by dimension and needs to know nothing of durations: of what the waiting one lacks nobody takes any,
+and of what there is enough of, others take only what leaves enough. So work that needs something else flows past.
+"""
+
+from __future__ import annotations
+
+from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
+from codomyrmex.logistics.orchestration.project.named_resources import NamedResources
+from codomyrmex.logistics.orchestration.project.resource_request import GPU
+from codomyrmex.logistics.orchestration.project.shapes import Shape
+
+
+def may_pass(shape: Shape, kept_for: Shape, share: MachineShare, named: NamedResources, workers: int) -> bool:
+    """Whether one attempt of `shape` may start without delaying one of `kept_for`."""
+    if workers < 2:
+        return False
+    own = {share.source(id, shape.pool): amount for id, amount in shape.asks}
+    for id, amount in kept_for.asks:
+        source = share.source(id, kept_for.pool)
+        mine = own.get(source, 0)
+        if mine and not _leaves(share, id, mine, amount, shape, kept_for):
+            return False
+    asked = dict(shape.request.named)
+    for name, amount in kept_for.request.named:
+        mine = asked.get(name, 0)
+        if mine and not named.leaves(name, mine, amount):
+            return False
+    return True
+
+
+def _leaves(share: MachineShare, id: str, mine: int, amount: int, shape: Shape, kept_for: Shape) -> bool:
+    """Whether `mine` of a machine resource can be taken so that `amount` is as much to be had as before."""
+    if id != GPU:
+        return share.left(id, kept_for.pool) - mine >= amount
+    if not share.has(GPU, amount, kept_for.pool):
+        return False
+    taken = share.take(((GPU, mine),), shape.pool)
+    try:
+        return share.has(GPU, amount, kept_for.pool)
+    finally:
+        share.count(taken, -1)

@@ -1,0 +1,102 @@
+"""Where ready positions stand until they are admitted: shapes, and the lanes of runs within them.
+
+Layer: pure. Equal requests of one party are one *shape*: whether it fits is asked once for all of them. The
+positions of one run that make it stand in a *lane*, a heap of ranges, so a fan-out of any size is one entry. A shape
+is a heap of its lanes by their heads. A head that changes is pushed again and the old one is passed over when it
+comes to the top, so nothing is ever searched for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Any
+
+from codomyrmex.logistics.orchestration.project.fair_share import Party
+from codomyrmex.logistics.orchestration.project.followed_plan import Turn
+from codomyrmex.logistics.orchestration.project.named_resources import Amounts
+from codomyrmex.logistics.orchestration.project.resource_request import CPU, Request
+
+LaneKey = tuple[int, int, int, bool, bool]
+"""Run number, step number or -1 where the step has no cap, identity of the request, whether chunks may be long,
+whether it is for worker processes."""
+Cap = tuple[tuple[int, int], int]
+"""At most so many attempts at once of (run number, step number or -1 for all of the run)."""
+Entry = tuple[int, float, int, int, int, int]
+"""The place (ageing class, minus urgency), sequence, when it became ready (microseconds), first and end position."""
+
+
+@dataclass(slots=True, eq=False)
+class Shape:
+    """Equal requests of one party."""
+
+    party: Party
+    request: Request
+    cpu_milli: int
+    """At most all there is; 0 where it comes out of a pool and so stands in `rest`."""
+    pool: str | None
+    """The session out of whose holding it is served as far as that goes."""
+    rest: Amounts
+    """What it asks of the machine besides,"""
+    plain: Amounts
+    """and the part of that which is no device."""
+    share: float
+    """The largest part of anything there is that one attempt takes."""
+    lane_count: int = 0
+    heads: list[tuple[Entry, int, Lane]] = field(default_factory=list)
+    """(head, number, lane); valid while it is the head of its lane."""
+
+    @property
+    def extra(self) -> bool:
+        """True where CPU is not all that it asks for."""
+        return bool(self.rest or self.request.named)
+
+    @property
+    def asks(self) -> Amounts:
+        """Everything that it asks of the machine."""
+        return ((CPU, self.cpu_milli), *self.rest) if self.cpu_milli else self.rest
+
+    def push(self, lane: Lane) -> None:
+        """Makes the head of a lane known."""
+        heappush(self.heads, (lane.heap[0], lane.number, lane))
+
+    def top(self) -> Lane | None:
+        """The lane whose head goes first, or None where nothing waits."""
+        heads = self.heads
+        while heads:
+            head, _number, lane = heads[0]
+            if lane.heap and lane.heap[0] is head:
+                return lane
+            heappop(heads)
+        return None
+
+    def lanes(self) -> list[Lane]:
+        """The lanes in which something waits, but for those that are parked."""
+        found = {number: lane for head, number, lane in self.heads if lane.heap and lane.heap[0] is head}
+        return list(found.values())
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """Ready positions of one run that make the same request."""
+
+    key: LaneKey
+    number: int
+    run: Any
+    shape: Shape
+    request: Request
+    quick: bool
+    caps: tuple[Cap, ...] = ()
+    process: bool = False
+    """True where attempts run in worker processes."""
+    turn: Turn | None = None
+    """Where its run follows a plan: who may begin."""
+    cpu_milli: int = 0
+    extra: bool = False
+    heap: list[Entry] = field(default_factory=list)
+    chunks: int = 0
+    """How many chunks of this lane are claimed."""
+
+    @property
+    def pool(self) -> str | None:
+        return self.shape.pool
