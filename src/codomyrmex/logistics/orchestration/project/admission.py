@@ -16,7 +16,7 @@ What is given out: what the engine was allotted of the machine (`machine_share`)
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codomyrmex.logistics.orchestration.project.fair_share import Party
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare, MachineTaken
@@ -88,26 +88,52 @@ class Admission(ReadyQueues):
         return sorted(waiting, key=lambda party: (*party.turn(self._now_us), party.number))
 
     def _first_of(self, party: Party, kept_for: Shape | None) -> Lane | None:
-        cpu_milli = self.share.cpu_milli
+        cpu_milli, held = self.share.cpu_milli, self._held
         best: Lane | None = None
+        first: Entry | None = None
         empty: list[Shape] = []
         for shape in self._open[party]:
             if shape.cpu_milli > cpu_milli:
                 continue
-            lane = self._head(shape)
-            if lane is None:
-                empty.append(shape)
-                continue
-            if best is not None and lane.heap[0] >= best.heap[0]:
-                continue
+            if shape.heads:
+                # Also one that is out of date is not behind the true one.
+                head, _number, lane = shape.heads[0]
+                if first is not None and head >= first:
+                    continue
+                heap = lane.heap
+                known = heap and heap[0] is head and not (lane.caps or held or lane.turn is not None)
+            else:
+                known = False
+            if not known:
+                found = self._head(shape)
+                if found is None:
+                    empty.append(shape)
+                    continue
+                lane, head = found, found.heap[0]
+                if first is not None and head >= first:
+                    continue
             if shape.extra and not self._has_rest(shape, lane):
                 continue
             if kept_for is not None and not may_pass(shape, kept_for, self.share, self.named, self.workers):
                 continue
-            best = lane
+            best, first = lane, head
         for shape in empty:
             del self._open[party][shape]
         return best
+
+    @property
+    def keeps_room(self) -> bool:
+        """True while room is kept for a task that has waited too long."""
+        return self._kept_for is not None
+
+    @property
+    def kept_for(self) -> tuple[Any, int, int] | None:
+        """Who room is kept for: run, position, and since when it has been ready; None where for nobody."""
+        lane = self._kept_for.top() if self._kept_for is not None else None
+        if lane is None:
+            return None
+        head = lane.heap[0]
+        return lane.run, head[4], head[3]
 
     def keep_room(self) -> None:
         """Keeps room for the task that has waited longest, once that is too long; before anything is admitted."""
@@ -133,7 +159,7 @@ class Admission(ReadyQueues):
 
     def _waits_for_time(self, shape: Shape, lane: Lane) -> bool:
         """True where a quota, or something that is not there at all, holds it up: no room that is kept helps it."""
-        named = shape.request.named
+        named = shape.named
         if not named:
             return False
         block = self.named.block(named, now_us=self._now_us, pool=shape.pool, head=lane.heap[0])
@@ -147,7 +173,7 @@ class Admission(ReadyQueues):
         self.retry_us = None
         self.named.begin_look()
         for shape in self._all_open():
-            if shape.request.named:
+            if shape.named:
                 lane = self._head(shape)
                 if lane is not None:
                     self._named_free(shape, lane)
@@ -207,8 +233,8 @@ class Admission(ReadyQueues):
         if shape.rest:
             machine = self.share.take(shape.rest, shape.pool)
             self._journal.append((self.share.count, (machine, -1)))
-        if shape.request.named:
-            named = self.named.take(shape.request.named, now_us=self._now_us, pool=shape.pool)
+        if shape.named:
+            named = self.named.take(shape.named, now_us=self._now_us, pool=shape.pool)
             self._journal.append((self.named.untake, (named,)))
         return Claim(machine, named, since_us)
 
@@ -238,14 +264,14 @@ class Admission(ReadyQueues):
             for id, amount in shape.plain:
                 if amount > free.get(id, 0):
                     return False
-            if shape.request.gpu and not self.share.has(GPU, shape.request.gpu, None):
+            if shape.gpu and not self.share.has(GPU, shape.gpu, None):
                 return False
         elif not all(self.share.has(id, amount, shape.pool) for id, amount in shape.rest):
             return False
-        return not shape.request.named or self._named_free(shape, lane)
+        return not shape.named or self._named_free(shape, lane)
 
     def _named_free(self, shape: Shape, lane: Lane) -> bool:
-        named = shape.request.named
+        named = shape.named
         if not named:
             return True
         block = self.named.block(named, now_us=self._now_us, pool=shape.pool, head=lane.heap[0])

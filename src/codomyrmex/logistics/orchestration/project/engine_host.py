@@ -3,36 +3,27 @@
 Layer: above the orchestrator, below definitions; the only code that knows every concrete class of the
 layers beneath. `OrchestrationEngine` is this with workflows and sessions on top.
 
-Recovery takes over the runs of dead engines, in this order, each step harmless to repeat; the first two are
-done for every dead engine of this host when one opens, the others by `recover`:
-
-    1. fence     the dead engine's row gets `ended_at`: whatever still breathes of it can write no more
-    2. end       every process that carries its token is killed, also one that left its session
-    3. take      the run's row names this engine; refused if somebody else was faster
-    4. adopt     the run is read from the store; attempts that died go back to the queue, using no retry
+The first two steps of recovery (`run_recovery`), the fence and the end of left-over processes, are done for every
+dead engine of this host when one opens.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from codomyrmex.clock import Clock, SystemClock
-from codomyrmex.exceptions import CodomyrmexError, NotResumable, StoreError
+from codomyrmex.exceptions import CodomyrmexError, StoreError
 from codomyrmex.logging_monitoring import get_logger
-from codomyrmex.logistics.orchestration.project import engine_store, intent_store, resource_store
+from codomyrmex.logistics.orchestration.project import engine_store, resource_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner, MemoryLimit
-from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
-from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
 from codomyrmex.logistics.orchestration.project.executors.worker.modules import IMPORTING
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger, ledger_directory
-from codomyrmex.logistics.orchestration.project.impossible_requests import asks_for_gpus
 from codomyrmex.logistics.orchestration.project.machine import Overrides
 from codomyrmex.logistics.orchestration.project.machine_detection import (
     GpuProbe,
@@ -41,23 +32,20 @@ from codomyrmex.logistics.orchestration.project.machine_detection import (
     overrides_of,
 )
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
-from codomyrmex.logistics.orchestration.project.news import News, StopAsked
 from codomyrmex.logistics.orchestration.project.nudge import NudgeSocket, nudge, socket_path
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
-from codomyrmex.logistics.orchestration.project.resource_owner import bury, free_the_dead
+from codomyrmex.logistics.orchestration.project.resource_owner import free_the_dead
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
-from codomyrmex.logistics.orchestration.project.run_loader import attach_results, ended_children, load_run
+from codomyrmex.logistics.orchestration.project.run_loader import attach_results
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
+from codomyrmex.logistics.orchestration.project.run_recovery import RunRecovery
 from codomyrmex.logistics.orchestration.project.run_state import RunState
-from codomyrmex.logistics.orchestration.project.secret_names import visible
 from codomyrmex.logistics.orchestration.project.states import (
-    FIRST_TERMINAL_CODE,
     Isolation,
     OrchestrationMode,
     RunIntent,
 )
 from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
-from codomyrmex.logistics.orchestration.project.wishes import news_of
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop
 from codomyrmex.settings import Settings
@@ -124,8 +112,9 @@ class EngineHost:
         self.results = ResultFiles(state_dir / "artifacts" / "results" if state_dir is not None else None)
         self._lock: engine_store.EngineLock | None = None
         self._renewed_s = clock.monotonic_s()
+        self._kept_for: dict[str, object] | None = None
+        """For which task room is kept, as readers are told."""
         self._closed = False
-        self._recovering = Lock()
         self._scratch: Any = None
         self._secrets: SecretStore | None = None
         overrides = settings.overrides
@@ -174,7 +163,17 @@ class EngineHost:
             runner=self.runner,
             results=self.results,
             cancel=self._cancel_other,
+            tell_kept_for=self._tell_kept_for,
             patience_s=settings.patience_s,
+        )
+        self._recovery = RunRecovery(
+            database,
+            state_dir,
+            clock=clock,
+            epoch=self.epoch,
+            orchestrator=self.orchestrator,
+            results=self.results,
+            look_for_gpus=lambda: self.capacities(gpu=True),
         )
         self.orchestrator.start()
         self._nudges = NudgeSocket(state_dir, self.epoch, self._nudged) if state_dir is not None else None
@@ -222,12 +221,19 @@ class EngineHost:
             return
         self.machine = replace(self.machine, gpus=gpus)
         self.share.capacities.update(self.machine.capacities())
+        self._tell_limits()
+        self.resources_changed()
+
+    def _tell_limits(self) -> None:
         try:
             with self.database.transaction() as tx:
                 engine_store.tell_limits(tx, epoch=self.epoch, limits=self._limits())
         except StoreError as error:
             logger.warning("readers could not be told what this engine may use: %s", error)
-        self.resources_changed()
+
+    def _tell_kept_for(self, kept_for: dict[str, object] | None) -> None:
+        self._kept_for = kept_for
+        self._tell_limits()
 
     def believe(self, overrides: Overrides) -> None:
         """Takes what is given for what the machine has, from now on."""
@@ -275,54 +281,14 @@ class EngineHost:
         return self.orchestrator.submit(run, dict(document))
 
     def orphans(self) -> list[tuple[str, engine_store.EngineRow]]:
-        """Unfinished runs of engines that are dead, oldest first, each with its engine.
-
-        A run of this engine that is not live in it was put aside, or its taking over was interrupted.
-        """
-        now_us = self.clock.now_us()
-        found = []
-        for owner in engine_store.owners(self.database):
-            own = owner.epoch == self.epoch
-            if not own and not engine_store.dead(owner, self.state_dir, now_us=now_us):
-                continue
-            rows = self.database.query(
-                "SELECT id FROM run WHERE epoch = ? AND status IN ('pending', 'running', 'paused') ORDER BY number",
-                (owner.epoch,),
-            )
-            found += [(row[0], owner) for row in rows if not own or self.orchestrator.find(row[0]) is None]
-        return found
+        """Unfinished runs of engines that are dead, oldest first, each with its engine."""
+        return self._recovery.orphans()
 
     def recover(
         self, run_ids: set[str] | None = None, *, to_stop: RunIntent = RunIntent.NONE
     ) -> list[LiveRun]:
-        """Takes over the runs of dead engines (only those in `run_ids`, if given); returns them.
-
-        With `to_stop` nothing of them starts any more. A run that cannot go on here raises `NotResumable` when it
-        was asked for by id, and is left alone otherwise.
-        """
-        with self._recovering:
-            return self._recover(run_ids, to_stop)
-
-    def _recover(self, run_ids: set[str] | None, to_stop: RunIntent) -> list[LiveRun]:
-        taken = []
-        meant = None
-        if run_ids is not None:
-            meant = engine_store.below(self.database, run_ids)
-            run_ids = engine_store.trees_of(self.database, run_ids)
-        for run_id, owner in self.orphans():
-            if run_ids is not None and run_id not in run_ids:
-                continue
-            try:
-                wish = to_stop if meant is None or run_id in meant else RunIntent.NONE
-                live = self._take_over(run_id, owner, wish)
-            except NotResumable as error:
-                if run_ids is not None:
-                    raise
-                logger.warning("run %s is left alone: %s", run_id, error)
-                continue
-            if live is not None:
-                taken.append(live)
-        return taken
+        """Takes over the runs of dead engines (see `RunRecovery.recover`)."""
+        return self._recovery.recover(run_ids, to_stop=to_stop)
 
     def close(self) -> None:
         """Ends what runs, records what has ended, leaves the state; idempotent, and repeatable when interrupted."""
@@ -371,6 +337,7 @@ class EngineHost:
             "scope": "host" if self._shared else "project",
             "host_dir": str(ledger_directory(os.environ)) if self._shared else None,
             "capacities": self.machine.capacities(),
+            "kept_for": self._kept_for,
         }
 
     def _executors(self, workers: int) -> dict[Isolation, Callable[[], Executor]]:
@@ -419,36 +386,6 @@ class EngineHost:
 
         self._scratch = TemporaryDirectory(prefix="codomyrmex-", ignore_cleanup_errors=True)
         return str(self._scratch.name)
-
-    def _take_over(self, run_id: str, owner: engine_store.EngineRow, to_stop: RunIntent) -> LiveRun | None:
-        environment = visible(os.environ)
-        run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
-        if not self._wishes(run, to_stop).stop:
-            _check_resumable(run)
-        if asks_for_gpus(_workflows(run.workflow, run.children)):
-            self.capacities(gpu=True)  # they were looked for when it was submitted, by an engine that is dead
-        if owner.epoch != self.epoch:
-            self._bury(owner)
-        with self.database.transaction(barrier=True) as tx:
-            if not engine_store.take_run(tx, run_id=run_id, from_epoch=owner.epoch, epoch=self.epoch):
-                return None
-        # Read again: between the first reading and the fence its engine may still have recorded something.
-        run, lost = load_run(self.database, run_id, results=self.results, environment=environment)
-        wishes = self._wishes(run, to_stop)
-        children = ended_children(self.database, run)
-        return self.orchestrator.adopt(run, lost, wishes=[*wishes.news, *children])
-
-    def _wishes(self, run: RunState, to_stop: RunIntent) -> _Wishes:
-        """What was asked of a run that nobody read, or is asked now: dealt with before anything of it starts."""
-        rows = intent_store.open_of_run(self.database, run.number)
-        stops = [row for row in rows if row.kind in ("cancel", "kill")]
-        intents = [to_stop, run.intent, *(RunIntent(row.kind) for row in stops)]
-        strongest = max(intents, key=lambda intent: intent.strength)
-        news: list[News] = [news_of(row) for row in rows if row not in stops]
-        if strongest.ends:
-            asked = StopAsked(run.number, strongest, tuple(row.sequence for row in stops))
-            return _Wishes([asked, *news], stop=True)
-        return _Wishes(news, stop=False)
 
     def _cancel_other(self, run_id: str) -> None:
         """Asks a run to end that may be anybody's."""
@@ -501,14 +438,6 @@ class EngineHost:
         if self.state_dir is not None:
             nudge(self.state_dir, epoch)
 
-    def _bury(self, engine: engine_store.EngineRow) -> None:
-        if self.state_dir is not None:
-            same_boot = engine.boot_id == engine_store.boot_id()
-            now_us = self.clock.now_us()
-            bury(
-                self.database, self.state_dir, engine.epoch, engine.token, same_boot=same_boot, now_us=now_us
-            )
-
     def _nudged(self) -> None:
         self.orchestrator.timekeeper.call_soon(self.orchestrator.nudged)
 
@@ -544,32 +473,3 @@ def _refuse_import() -> None:
             f"{path} starts an engine when it is imported, and a worker imports it to find its functions",
             hint='put what the script does under `if __name__ == "__main__":`',
         )
-
-
-def _workflows(
-    workflow: CompiledWorkflow, children: Mapping[str, ChildDefinition]
-) -> Iterator[CompiledWorkflow]:
-    """A workflow and all that it may start."""
-    yield workflow
-    for child in children.values():
-        yield from _workflows(child.workflow, child.children)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wishes:
-    """What is asked of a run that is taken over; `stop` where it is to end."""
-
-    news: list[News]
-    stop: bool
-
-
-def _check_resumable(run: RunState) -> None:
-    """Refuses a run with open steps whose functions only ever existed in the memory of a process."""
-    for step, name in enumerate(run.workflow.names):
-        spec = run.workflow.spec(step)
-        lost = "<" in spec.action or spec.module == "__main__"
-        if lost and run.state[step] < FIRST_TERMINAL_CODE:
-            raise NotResumable(
-                f"step {name!r} of run {run.id} calls {spec.module}:{spec.action}, which was never importable",
-                hint="move the function to the top level of a module and run the workflow again",
-            )

@@ -139,7 +139,8 @@ class ReadyQueues:
                 rest, cpu_milli = ((CPU, cpu_milli), *rest), 0
             plain = tuple(each for each in rest if each[0] != GPU)
             share = dominant_share(request, self.share.capacities, self.named, self.capacity.cpu_milli)
-            found = Shape(party, request, cpu_milli, pool, rest, plain, share)
+            found = Shape(party, request, cpu_milli, pool, rest, plain, share, request.named, request.gpu)
+            found.extra = bool(rest or request.named)
             self._shapes[party.number, request, pool] = found
             party.shape_count += 1
             self._wants_more |= found.extra

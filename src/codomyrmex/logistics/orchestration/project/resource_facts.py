@@ -65,6 +65,8 @@ class EngineFacts:
     workers: int | None
     capacities: Mapping[str, int]
     host_dir: str | None
+    kept_for: Mapping[str, Any] | None = None
+    """The task for which it keeps room: run, workflow, task, and since when (`at`, microseconds) it waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,7 +341,12 @@ def _engine(row: Row) -> EngineFacts:
     if said.get("scope") == "host":
         host_dir = str(said.get("host_dir") or ledger_directory(os.environ))
     return EngineFacts(
-        epoch=epoch, pid=pid, workers=said.get("workers"), capacities=capacities, host_dir=host_dir
+        epoch=epoch,
+        pid=pid,
+        workers=said.get("workers"),
+        capacities=capacities,
+        host_dir=host_dir,
+        kept_for=said.get("kept_for"),
     )
 
 

@@ -32,10 +32,12 @@ from codomyrmex.logistics.orchestration.project.wait_reasons import (
     Answer,
     Child,
     Dependencies,
+    KeptRoom,
     LaterPhase,
     MaxParallel,
     NoOwner,
     Order,
+    PlanTurn,
     Ready,
     Reason,
     Signal,
@@ -273,7 +275,47 @@ class RunExplainer:
         found = self._shortages.get(key)
         if found is None:
             found = self._shortages[key] = self._shortage(position, step, again)
-        return found
+        return self._in_order(position, found)
+
+    def _in_order(self, position: int, found: list[Reason]) -> list[Reason]:
+        """What its place in the order adds: a plan that its run follows, a task for which room is kept."""
+        name = self._table.name_of(position)
+        ahead = self._next_in_plan
+        if ahead is not None and self._plan_ranks.get(name, -1) > ahead[0]:
+            return [PlanTurn(after=ahead[1])]
+        engine = self._resources.engine(self._run.epoch)
+        kept_for = engine.kept_for if engine is not None else None
+        if kept_for is None:
+            return found
+        mine = (kept_for["run"], kept_for["task"]) == (self.view.execution_id, name)
+        reason = KeptRoom(
+            run=kept_for["run"],
+            workflow=kept_for["workflow"],
+            task=kept_for["task"],
+            since=to_datetime(kept_for["at"]),
+            mine=mine,
+        )
+        if mine:
+            return [*found, reason]
+        return [reason] if all(isinstance(each, Ready) for each in found) else found
+
+    @cached_property
+    def _next_in_plan(self) -> tuple[int, str] | None:
+        """The first task of the plan that its run follows that has not begun, and its place."""
+        table = self._table
+        for rank, name in enumerate(self._run.options.get("follow") or ()):
+            position = table.position_of(name)
+            if position is None or table.step_of(position)[0] in table.workflow.waiting:
+                continue
+            row = table.row_of(position)
+            status = table.status_of(position, table.step_of(position)[0])[0]
+            if status in ("pending", "blocked") and not (row is not None and row[3]):
+                return rank, name
+        return None
+
+    @cached_property
+    def _plan_ranks(self) -> dict[str, int]:
+        return {name: rank for rank, name in enumerate(self._run.options.get("follow") or ())}
 
     def _shortage(self, position: int, step: int, again: int) -> list[Reason]:
         """Limits on how many run at once, then resources; `Ready` where all of it is there."""

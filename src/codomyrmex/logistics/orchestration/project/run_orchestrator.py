@@ -25,6 +25,7 @@ from codomyrmex.logging_monitoring import get_logger
 from codomyrmex.logistics.orchestration.project import intent_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission, Capacity
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner
+from codomyrmex.logistics.orchestration.project.batch_planning import Durations
 from codomyrmex.logistics.orchestration.project.drain import Drain
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger
 from codomyrmex.logistics.orchestration.project.news import (
@@ -104,6 +105,8 @@ class RunOrchestrator:
         runner: AttemptRunner,
         results: ResultFiles,
         cancel: Callable[[str], None],
+        tell_kept_for: Callable[[dict[str, object] | None], None] = lambda kept_for: None,
+        durations: Durations = lambda run: None,
         patience_s: float = 30.0,
     ) -> None:
         self._database = database
@@ -120,7 +123,11 @@ class RunOrchestrator:
             claims=self._claims,
             results=results,
             world=self,
+            durations=durations,
         )
+        self._tell_kept_for = tell_kept_for
+        self._kept_for: dict[str, object] | None = None
+        """For whom room is kept, as readers were last told."""
         self._wake_us: int | None = None
         self._gate = RunGate(database, begin=self._begin, cancel=cancel)
         workers = admission.capacity.workers
@@ -364,6 +371,8 @@ class RunOrchestrator:
             self.timekeeper.look()
         if any(plan.child_wishes for plan in plans):
             self.timekeeper.call_soon(self._read_all_intents)
+        if self._drain.admission.keeps_room or self._kept_for is not None:
+            self._look_at_kept_room()
         if not self._barrier_set:
             self._barrier_set = True
             self.timekeeper.call_in(BARRIER_S, self._barrier)
@@ -433,6 +442,22 @@ class RunOrchestrator:
         self._drain.admission.named.stale = True
         self._claims.allotments.ask_again()
         self.timekeeper.call_soon(self._wake_now)
+
+    def _look_at_kept_room(self) -> None:
+        """Tells readers for whom room is kept, once it is somebody else."""
+        found = self._drain.admission.kept_for
+        kept_for: dict[str, object] | None = None
+        if found is not None:
+            run, position, since_us = found
+            kept_for = {
+                "run": run.id,
+                "workflow": run.workflow.name,
+                "task": run.name_of(position),
+                "at": since_us,
+            }
+        if kept_for != self._kept_for:
+            self._kept_for = kept_for
+            self.timekeeper.call_soon(lambda: self._tell_kept_for(kept_for))
 
     def _wake_now(self) -> None:
         self._drain.post(Woken())

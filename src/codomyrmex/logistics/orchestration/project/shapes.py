@@ -42,14 +42,13 @@ class Shape:
     """and the part of that which is no device."""
     share: float
     """The largest part of anything there is that one attempt takes."""
+    named: Amounts = ()
+    gpu: int = 0
+    extra: bool = False
+    """True where CPU is not all that it asks for."""
     lane_count: int = 0
     heads: list[tuple[Entry, int, Lane]] = field(default_factory=list)
     """(head, number, lane); valid while it is the head of its lane."""
-
-    @property
-    def extra(self) -> bool:
-        """True where CPU is not all that it asks for."""
-        return bool(self.rest or self.request.named)
 
     @property
     def asks(self) -> Amounts:

@@ -478,6 +478,38 @@ class Order(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRoom(Fact):
+    """Its engine keeps room for a task that has waited very long: for this one (`mine`), or for another."""
+
+    kind: ClassVar[str] = "kept_room"
+    run: str
+    workflow: str
+    task: str
+    since: datetime
+    mine: bool = False
+
+    def sentence(self, now: datetime) -> str:
+        """For whom, and since when it has waited."""
+        since = clock_text(self.since, now)
+        if self.mine:
+            return f"it has waited since {since}, so what becomes free is kept for it"
+        who = f"{self.workflow} {self.run}/{self.task}"
+        return f"{who} goes first: it has waited since {since}, and room is kept for it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTurn(Fact):
+    """Its run follows a plan in which another task goes before it."""
+
+    kind: ClassVar[str] = "plan_turn"
+    after: str
+
+    def sentence(self, now: datetime) -> str:
+        """Who is next."""
+        return f"its run follows a plan, and {self.after} begins before it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping(Fact):
     """It runs although its run is to end."""
 
