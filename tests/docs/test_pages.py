@@ -22,6 +22,7 @@ FOLLOWED = (
     "how-to/child-workflows.md",
     "how-to/fan-out.md",
     "how-to/limit-resources.md",
+    "how-to/plan-a-run.md",
     "how-to/undo-and-clean-up.md",
     "how-to/use-secrets.md",
     "concepts/workers.md",

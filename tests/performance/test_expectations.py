@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from learned_runs import compiled
 
@@ -49,7 +51,8 @@ def test_constant_parameters_are_compared_with_those_of_about_their_size() -> No
     large = {"text": "x" * 5000}
     size = size_class(len(encode_tree(large)))
     learned = Expectations(
-        actions=ACT, sizes={("acts.act", size): Expectation(60.0, 70.0), ("acts.act", 0): Expectation(0.1, 0.2)}
+        actions=ACT,
+        sizes={("acts.act", size): Expectation(60.0, 70.0), ("acts.act", 0): Expectation(0.1, 0.2)},
     )
     workflow = compiled(
         {"name": "none"},
@@ -96,6 +99,7 @@ def test_somebody_may_say_it_of_an_action_for_all_its_steps() -> None:
 
 
 def test_steps_of_every_phase_are_expected() -> None:
-    workflow = compiled({"name": "a"}, **{"finally": [{"name": "z", "module": "acts", "action": "end"}]})
+    last: Any = {"finally": [{"name": "z", "module": "acts", "action": "end"}]}
+    workflow = compiled({"name": "a"}, **last)
     learned = Expectations(actions={"acts.end": Expectation(2.0, 2.0), **ACT})
     assert [found.median_s for found in learned.of_steps(workflow)] == [3.0, 2.0]

@@ -23,16 +23,15 @@ def database() -> Iterator[Database]:
 
 
 def add(database: Database, run: int, *durations_s: float, subject: str = SUBJECT, now_us: int = 1) -> None:
-    samples = [Sample(duration_s) for duration_s in durations_s]
-    profiles.add(
-        database, [Addition(subject, WHATEVER_SIZE, run, len(samples), samples)], now_us=now_us
-    )
+    samples: list[Sample] = [(duration_s, None, None) for duration_s in durations_s]
+    added = Addition(subject, WHATEVER_SIZE, run=run, more=len(samples), samples=samples)
+    profiles.add(database, [added], now_us=now_us)
 
 
 def test_a_subject_is_known_by_the_median_and_the_ninth_of_ten_of_its_samples(database: Database) -> None:
     add(database, 1, *[float(value) for value in range(1, 11)])
     [found] = profiles.summaries(database, SUBJECT)
-    assert (found.median_s, found.p90_s, found.seen) == (5.0, 9.0, 10)
+    assert (found.durations, found.count) == ((5.0, 9.0), 10)
 
 
 def test_the_newest_samples_are_kept_and_all_are_counted(database: Database) -> None:
@@ -63,13 +62,8 @@ def test_what_belongs_to_no_run_comes_on_top(database: Database) -> None:
 
 
 def test_cpu_and_memory_are_known_of_the_samples_that_have_them(database: Database) -> None:
-    samples = [
-        Sample(1.0, 0.5, 100),
-        Sample(2.0, None, None),
-        Sample(3.0, 1.5, 300),
-        Sample(None, None, 900),
-    ]
-    profiles.add(database, [Addition(SUBJECT, 4, 1, 4, samples)], now_us=1)
+    samples = [(1.0, 0.5, 100), (2.0, None, None), (3.0, 1.5, 300), (None, None, 900)]
+    profiles.add(database, [Addition(SUBJECT, 4, run=1, more=4, samples=samples)], now_us=1)
     assert profiles.find(database, SUBJECT) is None
     found = profiles.find(database, SUBJECT, 4)
     assert found is not None
@@ -81,10 +75,10 @@ def test_cpu_and_memory_are_known_of_the_samples_that_have_them(database: Databa
 def test_a_fan_out_is_known_by_its_numbers_of_items_too(database: Database) -> None:
     add(database, 1, 4.0)
     for size in (10, 30, 20):
-        profiles.add(database, [Addition(SUBJECT, WHATEVER_SIZE, size, 0, (), (size,))], now_us=1)
+        profiles.add(database, [Addition(SUBJECT, WHATEVER_SIZE, run=size, items=[size])], now_us=1)
     [found] = profiles.summaries(database, SUBJECT)
     assert found.items == [10, 30, 20]
-    assert (found.median_s, found.seen) == (4.0, 1)
+    assert (found.durations, found.count) == ((4.0, 4.0), 1)
 
 
 def test_the_steps_of_a_workflow_are_found_and_nobody_elses(database: Database) -> None:
@@ -95,7 +89,10 @@ def test_the_steps_of_a_workflow_are_found_and_nobody_elses(database: Database) 
 
 
 def test_one_subject_twice_in_one_go_is_one_row(database: Database) -> None:
-    twice = [Addition(SUBJECT, WHATEVER_SIZE, run, 1, [Sample(float(run))]) for run in (1, 2)]
+    twice = [
+        Addition(SUBJECT, WHATEVER_SIZE, run=run, more=1, samples=[(float(run), None, None)])
+        for run in (1, 2)
+    ]
     assert profiles.add(database, twice, now_us=1) == 1
     assert profiles.add(database, twice, now_us=1) == 0
     found = profiles.find(database, SUBJECT)

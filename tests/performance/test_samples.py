@@ -30,9 +30,7 @@ def test_parameters_are_classed_by_factors_of_four(size_bytes: int, found: int) 
 def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(size: int) -> None:
     values = [float(value) for value in range(1, size + 1)]
     for tenths in range(1, 11):
-        assert quantile(values, tenths / 10) == next(
-            value for value in values if value * 10 >= tenths * size
-        )
+        assert quantile(values, tenths / 10) == next(value for value in values if value * 10 >= tenths * size)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1))

@@ -118,6 +118,7 @@ GROUPS: dict[str, tuple[Entry, ...]] = {
         Entry("show", "Show one workflow: its parameters, steps and outputs", "workflows:show"),
         Entry("validate", "Check workflows and list every fault; nothing is run", "workflows:validate"),
         Entry("graph", "Draw the graph of a workflow as text", "workflows:graph"),
+        Entry("plan", "Show when each task of a run would begin and end; nothing is run", "plan:plan"),
         Entry(
             "import",
             "Write a workflow of another tool as a workflow file",

@@ -50,6 +50,37 @@ def instant_text(instant: datetime | None, now: datetime) -> str:
     return f"{local:%Y-%m-%d}"
 
 
+def left_text(seconds: float | None) -> str:
+    """`a few seconds left`, `about 40 s left`, `about 3 min left`, `about 1 h 20 min left`; "" where unknown."""
+    if not seconds or seconds < 0:
+        return ""
+    if seconds < 10:
+        return "a few seconds left"
+    if seconds < 55:
+        return f"about {round(seconds / 10) * 10} s left"
+    minutes = max(1, round(seconds / 60))
+    if minutes >= 60:
+        minutes = round(minutes / 10) * 10
+    hours, rest = divmod(minutes, 60)
+    if not hours:
+        return f"about {rest} min left"
+    if hours >= 48:
+        return f"about {round(hours / 24)} d left"
+    return f"about {hours} h {rest:02d} min left" if rest and hours < 10 else f"about {hours} h left"
+
+
+def percent_text(percent: float | None) -> str:
+    """`42 %`, never more than was reached; empty where unknown."""
+    return "" if percent is None else f"{int(percent)} %"
+
+
+def bar_text(percent: float, width: int, *, unicode: bool = True) -> str:
+    """A bar of `width` columns."""
+    full, empty = ("━", "─") if unicode else ("#", "-")
+    done = max(0, min(width, int(width * percent / 100)))
+    return full * done + empty * (width - done)
+
+
 def size_text(count_bytes: int) -> str:
     """`512 B`, `4.0 KiB`, `12.3 GiB`."""
     size = float(count_bytes)

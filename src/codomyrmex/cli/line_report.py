@@ -7,7 +7,7 @@ from time import monotonic
 
 from codomyrmex.cli.figures import count_text, duration_text
 from codomyrmex.cli.run_follow import Moment
-from codomyrmex.cli.run_text import why_text
+from codomyrmex.cli.run_text import progress_text, standing_text, why_text
 from codomyrmex.cli.status_signs import status_sign
 from codomyrmex.cli.terminal import Terminal, one_line, printable
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskView
@@ -82,10 +82,12 @@ class LineReporter:
         """How far the run is; once only while nothing runs, since that may last for days."""
         run, running = moment.run, moment.running
         text = f"{run.tasks.ended:,}/{run.tasks.total:,} done"
+        if standing := standing_text(run):
+            text += f", {standing}"
         if run.tasks.failed:
             text += f", {run.tasks.failed:,} failed"
         if running:
-            text += f", running: {_names([task.name for task in running])}"
+            text += f", running: {_names([_running_text(task) for task in running])}"
         elif moment.waiting:
             text += f", waiting: {_names(moment.waiting)}"
         elif moment.held:
@@ -99,6 +101,11 @@ class LineReporter:
             self._terminal.line(line)
         self._terminal.flush()
         self._told_at_s = self._now_s()
+
+
+def _running_text(task: TaskView) -> str:
+    """`train`, or `train (42 %)` where it says how far it is."""
+    return task.name if task.progress is None else f"{task.name} ({progress_text(task.progress)})"
 
 
 def _names(names: Sequence[str]) -> str:

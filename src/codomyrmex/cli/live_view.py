@@ -15,16 +15,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from codomyrmex.cli.figures import duration_text
+from codomyrmex.cli.figures import bar_text, duration_text, left_text, percent_text
 from codomyrmex.cli.line_report import ended_lines, said_lines
 from codomyrmex.cli.run_follow import Moment
-from codomyrmex.cli.run_text import run_duration_s, task_duration_s
+from codomyrmex.cli.run_text import progress_text, run_duration_s, task_duration_s
 from codomyrmex.cli.terminal import Terminal, one_line
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskView
 
 _MOST_RUNNING = 8
 _MOST_ENDED = 6
 _MOST_WAITING = 3
+_TASK_BAR = 10
 
 
 class LiveView:
@@ -91,8 +92,8 @@ def _bar(run: RunView) -> Table:
     if counts.failed:
         figures.append(f"  {counts.failed:,} failed", style="bold red")
     bar = ProgressBar(
-        total=max(1, counts.total),
-        completed=counts.ended,
+        total=max(1, counts.total) if run.percent is None else 100,
+        completed=counts.ended if run.percent is None else run.percent,
         complete_style="red" if counts.failed else "green",
         finished_style="red" if counts.failed else "green",
     )
@@ -102,7 +103,8 @@ def _bar(run: RunView) -> Table:
 
 
 def _elapsed(run: RunView) -> Text:
-    return Text(duration_text(run_duration_s(run, _now())), style="dim")
+    parts = [percent_text(run.percent), duration_text(run_duration_s(run, _now())), left_text(run.left_s)]
+    return Text("  ".join(part for part in parts if part), style="dim")
 
 
 def _running_table(running: Sequence[TaskView]) -> Table:
@@ -111,15 +113,32 @@ def _running_table(running: Sequence[TaskView]) -> Table:
     grid.add_column(width=2)
     grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_column(no_wrap=True, justify="right")
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
     for task in running[:_MOST_RUNNING]:
-        again = f"attempt {task.attempt}" if task.attempt > 1 else ""
         took = duration_text(task_duration_s(task, now))
+        again = f"attempt {task.attempt}" if task.attempt > 1 else ""
+        said = one_line(task.progress.message) if task.progress is not None else ""
         grid.add_row(
-            Text(" ●", style="cyan"), Text(one_line(task.name)), Text(took, style="dim"), Text(again)
+            Text(" ●", style="cyan"),
+            Text(one_line(task.name)),
+            Text(took, style="dim"),
+            _task_bar(task),
+            Text("  ".join(part for part in (again, said) if part), style="dim"),
         )
     if len(running) > _MOST_RUNNING:
         grid.add_row("", Text(f"and {len(running) - _MOST_RUNNING} more", style="dim"), "")
     return grid
+
+
+def _task_bar(task: TaskView) -> Text:
+    """How far a task says that it is; nothing where it says nothing."""
+    progress = task.progress
+    if progress is None:
+        return Text()
+    if progress.percent is None:
+        return Text(progress_text(progress))
+    return Text(f"{bar_text(progress.percent, _TASK_BAR)} {progress_text(progress):>5}")
 
 
 def _waiting_table(waiting: Sequence[str]) -> Table:

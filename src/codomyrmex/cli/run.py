@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,18 +54,27 @@ class _Wanted:
     until: tuple[str, ...]
     from_steps: tuple[str, ...]
     force: bool
+    follow_plan: bool
     dry_run: bool
     why: bool
 
     @property
     def again(self) -> tuple[str, ...]:
         """The words that ask for the same once more."""
-        words = [part for word in self.words for part in ("-p", word)]
-        words += ["--params", self.params_file] if self.params_file is not None else []
+        words = list(self.subject)
         for option, steps in (("--only", self.only), ("--until", self.until), ("--from", self.from_steps)):
             words += [part for step in steps for part in (option, step)]
         words += ["--force"] if self.force else []
-        return ("run", *([self.what] if self.what is not None else []), *words)
+        words += ["--follow-plan"] if self.follow_plan else []
+        return ("run", *words)
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """The words that say what is run, with which parameters."""
+        words = [] if self.what is None else [self.what]
+        words += [part for word in self.words for part in ("-p", word)]
+        words += ["--params", self.params_file] if self.params_file is not None else []
+        return tuple(words)
 
     @property
     def part(self) -> Part:
@@ -76,7 +86,28 @@ class _Wanted:
     @property
     def is_special(self) -> bool:
         """Whether something other than the whole, as it is kept, is asked for."""
-        return bool(self.only or self.until or self.from_steps or self.force)
+        return self.is_part or self.force
+
+    @property
+    def is_part(self) -> bool:
+        """Whether only some of its steps are asked for."""
+        return bool(self.only or self.until or self.from_steps)
+
+    @property
+    def planning(self) -> str:
+        """The command that makes a plan to follow."""
+        return shlex.join(("codomyrmex", "workflows", "plan", *self.subject, "--optimise"))
+
+    def check(self) -> None:
+        """Raises `click.UsageError` for options that do not go together."""
+        if self.why and not self.dry_run:
+            raise click.UsageError("--why goes with --dry-run")
+        if self.follow_plan and self.is_part:
+            raise click.UsageError("--follow-plan goes with a whole workflow: a part of it has no plan")
+        if self.follow_plan and self.dry_run:
+            raise click.UsageError("--follow-plan goes with a run: see `codomyrmex workflows plan`")
+        if self.what == "-" and (self.params_file == "-" or any(word.endswith("=@-") for word in self.words)):
+            raise click.UsageError("stdin is the workflow already: give parameters another way")
 
 
 @click.command(cls=Command)
@@ -98,6 +129,9 @@ class _Wanted:
     "--from", "from_steps", metavar="STEP", multiple=True, help="Run this step and all that depends on it."
 )
 @click.option("--force", is_flag=True, help="Run also what the cache has.")
+@click.option(
+    "--follow-plan", is_flag=True, help="Start its tasks in the order of `workflows plan --optimise`."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and show what would run.")
 @click.option("--why", is_flag=True, help="With --dry-run: the first thing that has changed for each step.")
 @pass_invocation
@@ -111,12 +145,7 @@ def run(invocation: Invocation, /, **options: Any) -> int:
     from codomyrmex.cli.workflow_search import default_file, definition_of, definition_on_stdin, named_file
 
     wanted = _Wanted(**options)
-    if wanted.why and not wanted.dry_run:
-        raise click.UsageError("--why goes with --dry-run")
-    if wanted.what == "-" and (
-        wanted.params_file == "-" or any(word.endswith("=@-") for word in wanted.words)
-    ):
-        raise click.UsageError("stdin is the workflow already: give parameters another way")
+    wanted.check()
     given = given_parameters(wanted.words, wanted.params_file)
     workspace = invocation.workspace(named_file(wanted.what))
     settings = invocation.settings(workspace, {"durability": wanted.durability})
@@ -135,6 +164,11 @@ def run(invocation: Invocation, /, **options: Any) -> int:
                 invocation.output.answer(found.plan, lines)
                 return 0
             _tell_note(invocation, checked(workspace, settings, definition, given, part=wanted.part))
+            if wanted.follow_plan and not workspace.exists:
+                from codomyrmex.logistics.orchestration.project.plan_store import PlanMissing
+
+                name = definition.document["name"]
+                raise PlanMissing(name, "nothing was ever planned here", command=wanted.planning)
         what = definition if what == "-" or wanted.is_special else what
     return _hosted(invocation, workspace, settings, wanted, (what, given))
 
@@ -159,7 +193,9 @@ def _hosted(
     what, given = work
     with open_engine(workspace, settings) as engine:
         source = HostedRun(engine, streams=invocation.verbose > 0)
-        if wanted.is_special:
+        if wanted.follow_plan:
+            source.run_id = _start_following(invocation, engine, what, given, wanted)
+        elif wanted.is_special:
             source.run_id = _start_part(engine, what, given, wanted)
         else:
             source.run_id = engine.workflows.start_workflow(
@@ -169,6 +205,28 @@ def _hosted(
         again = Next(wanted.again, "runs it again", named_file(wanted.what)) if wanted.what != "-" else None
         tell_outcome(invocation, workspace, engine.reader, ended, code, again=again)
     return code
+
+
+def _start_following(
+    invocation: Invocation,
+    engine: OrchestrationEngine,
+    what: str | Definition,
+    given: Mapping[str, Any],
+    wanted: _Wanted,
+) -> str:
+    """Starts a workflow in the order of the plan that was made for it; the run's id."""
+    from codomyrmex.cli.figures import duration_text
+    from codomyrmex.logistics.orchestration.project.plan_store import order_of, plan_to_follow
+
+    workflows = engine.workflows
+    ready = workflows.starter.ready(
+        workflows.definition(what), given, caller_dir=Path.cwd(), max_parallel=wanted.max_parallel
+    )
+    run = ready.run
+    plan = plan_to_follow(workflows.host.database, run.workflow, run.parameters, command=wanted.planning)
+    run.options = replace(run.options, follow=order_of(plan), force=wanted.force)
+    invocation.output.note(f"in the order that was planned: {duration_text(plan.duration_s)}")
+    return workflows.starter.begin(ready).state.id
 
 
 def _start_part(

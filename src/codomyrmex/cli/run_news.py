@@ -31,6 +31,7 @@ from codomyrmex.logistics.orchestration.project.run_views import (
     TaskCounts,
     TaskView,
 )
+from codomyrmex.logistics.orchestration.project.task_progress import Progress
 
 _MOST_LOOK_UPS = 20
 _LAST_NEWS_S = 2.0
@@ -44,6 +45,7 @@ class _Running:
     attempt: int
     since_us: int
     size: int | None = None
+    progress: Progress | None = None
 
 
 class HostedRun:
@@ -123,6 +125,8 @@ class HostedRun:
                 self._failed_items[step_of(name)] += 1
             if event == "started":
                 self._running[name] = _Running(details[0], data["at_us"])
+            elif event == "task_progress":
+                self._said_how_far(name, data)
             elif event == "expanded":
                 self._running[name] = _Running(1, data["at_us"], details[1])
             elif event == "completed" and self._tails is None and name.endswith("]"):
@@ -142,6 +146,11 @@ class HostedRun:
             self._notices.append(paused_text(self._command("resume", self.run_id)))
         elif event == "phase":
             self._notices.append(f"now {AT_WORK[details[0]]}")
+
+    def _said_how_far(self, name: str, data: dict[str, Any]) -> None:
+        begun = self._running.get(name)
+        if begun is not None:
+            begun.progress = Progress(**{key: data[key] for key in ("done", "total", "message", "at_us")})
 
     def _questions(self) -> list[str]:
         """What has begun to wait for somebody since the last look."""
@@ -195,6 +204,7 @@ class HostedRun:
                 attempt=self._running[name].attempt,
                 started_at=to_datetime(since_us),
                 log_path=self._log_path(name, self._running[name]),
+                progress=self._running[name].progress,
             )
             for since_us, name in oldest
         ]

@@ -9,15 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from codomyrmex.cli.figures import age_text, count_text, duration_text, instant_text
+from codomyrmex.cli.figures import (
+    age_text,
+    bar_text,
+    count_text,
+    duration_text,
+    instant_text,
+    left_text,
+    percent_text,
+)
 from codomyrmex.cli.output import json_text
 from codomyrmex.cli.status_signs import status_cell, status_text
 from codomyrmex.cli.terminal import Terminal, one_line, shorten
 from codomyrmex.cli.text_table import Cell, Column, Row, table_lines
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView, Wait
+from codomyrmex.logistics.orchestration.project.task_progress import Progress
 
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 _LONGEST_VALUE = 1000  # the whole of it is in --json
+_BAR_WIDTH = 20
 _OPEN = ("running", "pending", "blocked")
 _REASONS = {
     "dependencies": "waits for what it depends on",
@@ -83,7 +93,9 @@ def live_runs_lines(
         Column("STATUS"),
         Column("TASKS", right=True),
         Column("RUNNING", right=True),
+        Column("DONE", right=True),
         Column("AGE", right=True),
+        Column("LEFT", right=True),
         Column("NOW"),
         Column("OWNER", shrink_to=8),
     ]
@@ -94,7 +106,9 @@ def live_runs_lines(
             status_cell(terminal, run.status),
             _share(run.tasks),
             str(run.tasks.running) if run.tasks.running and run.owner != "nobody" else "",
+            percent_text(run.percent),
             _age(run, now),
+            age_text(run.left_s) if run.left_s else "",
             "pausing" if run.intent == "pause" and run.status != "paused" else _PHASES.get(run.phase, ""),
             Cell(run.owner or "", "yellow" if run.owner == "nobody" else ""),
         ]
@@ -117,6 +131,7 @@ def tasks_lines(terminal: Terminal, tasks: Sequence[TaskView], now: datetime) ->
         Column("STATUS"),
         Column("ITEMS", right=True),
         Column("TRY", right=True),
+        Column("DONE", right=True),
         Column("TOOK", right=True),
         Column("RUN"),
         Column("WHY", shrink_to=16),
@@ -127,6 +142,7 @@ def tasks_lines(terminal: Terminal, tasks: Sequence[TaskView], now: datetime) ->
             status_cell(terminal, task.status),
             _share(task.counts) if task.counts is not None else "",
             str(task.attempt) if task.attempt > 1 else "",
+            progress_text(task.progress) if task.progress is not None else "",
             duration_text(task_duration_s(task, now)),
             task.child or "",
             Cell(why_text(task, now), "red" if task.status == "failed" else "dim"),
@@ -147,6 +163,9 @@ def tasks_lines(terminal: Terminal, tasks: Sequence[TaskView], now: datetime) ->
 def run_lines(terminal: Terminal, run: RunView, tasks: Sequence[TaskView], now: datetime) -> list[str]:
     """One run in full: how it stands, parameters, its steps, outputs."""
     lines = [headline(terminal, run, now), *(_fact(terminal, name, text) for name, text in _facts(run, now))]
+    if run.percent is not None and not run.final:
+        bar = bar_text(run.percent, _BAR_WIDTH, unicode=terminal.unicode)
+        lines.insert(1, _fact(terminal, "progress", f"{bar} {standing_text(run)}"))
     if run.parameters:
         lines += ["", terminal.paint("parameters", "bold"), *mapping_lines(terminal, run.parameters)]
     if tasks:
@@ -163,6 +182,7 @@ def task_lines(terminal: Terminal, task: TaskView, now: datetime) -> list[str]:
         ("attempt", str(task.attempt) if task.attempt else ""),
         ("started", instant_text(task.started_at, now)),
         ("took", duration_text(task_duration_s(task, now))),
+        ("done", progress_text(task.progress) if task.progress is not None else ""),
         ("items", counts_text(task.counts, "item") if task.counts is not None else ""),
         ("run", task.child or ""),
         ("phase", _PHASES.get(task.phase, "")),
@@ -207,6 +227,19 @@ def counts_text(counts: TaskCounts, noun: str = "task") -> str:
     return f"{head}: {', '.join(parts)}" if parts else head
 
 
+def standing_text(run: RunView) -> str:
+    """`67 %, about 3 min left`; empty where nothing is known."""
+    parts = [percent_text(run.percent), left_text(run.left_s)]
+    return ", ".join(part for part in parts if part)
+
+
+def progress_text(progress: Progress) -> str:
+    """`42 %`, or how much is done where nobody knows of how much: `1,204`."""
+    if progress.percent is not None:
+        return percent_text(progress.percent)
+    return f"{progress.done:,.0f}" if progress.done >= 100 else f"{progress.done:.3g}"
+
+
 def why_text(task: TaskView, now: datetime | None = None) -> str:
     """One phrase: the error of a failed task, what an open one waits for, the reason of one that never ran.
 
@@ -218,6 +251,9 @@ def why_text(task: TaskView, now: datetime | None = None) -> str:
         kind = str(task.error.get("type") or "").rpartition(".")[2]
         message = one_line(str(task.error.get("message") or ""))
         return f"{kind}: {message}" if kind and message else kind or message
+    if task.status == "running":
+        said = one_line(task.progress.message) if task.progress is not None else ""
+        return ", ".join(part for part in (said, left_text(task.left_s)) if part)
     if task.waiting is not None and now is not None:
         return _wait_text(task.waiting, now)
     reason = task.reason or task.source or ""

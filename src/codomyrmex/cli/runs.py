@@ -20,8 +20,10 @@ from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunVi
 _STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
 _LIVE = ("running", "pending", "paused")
 _MOST_LIVE = 1000
+_MOST_ESTIMATED = 50
 _MOST_REASONS = 40
 _MOST_FAILED_ITEMS = 5
+_MOST_TELLING_ITEMS = 5
 
 
 @click.command("list", cls=Command)
@@ -90,6 +92,7 @@ def ps(invocation: Invocation) -> None:
         runs = [run for status in _LIVE for run in reads.runs(_MOST_LIVE, None, status, None)[0]]
         runs.sort(key=lambda run: run.created_at or _now(), reverse=True)
         runs = _families(runs)
+        runs[:_MOST_ESTIMATED] = [reads.with_estimates(run)[0] for run in runs[:_MOST_ESTIMATED]]
         data = {"runs": [run.to_dict() for run in runs], "next_cursor": None, "total": len(runs)}
         lines = [] if invocation.json else live_runs_lines(output.out, runs, _now(), _waits(reads, runs))
         output.answer(data, lines if runs else [])
@@ -113,10 +116,10 @@ def show(invocation: Invocation, run: str, every: bool) -> None:
     output = invocation.output
     with open_reads(invocation) as (workspace, reads):
         found = reads.run(reads.find(run))
-        tasks = reads.tasks(found.execution_id, sources=True)
+        found, tasks = reads.with_estimates(found, reads.tasks(found.execution_id, sources=True))
         steps = tasks if every else [task for task in tasks if task.index is None]
         data = found.to_dict() | {"steps": [task.to_dict() for task in steps]}
-        lines = run_lines(output.out, found, steps if every else _with_failed_items(tasks), _now())
+        lines = run_lines(output.out, found, steps if every else _with_odd_items(tasks), _now())
         if found.status == "failed":
             lines += ["", *failure_blocks(output.out, invocation, workspace, reads, found)]
         output.answer(data, lines)
@@ -152,13 +155,20 @@ def _wrapped(sentence: str, width: int) -> list[str]:
     return wrap(one_line(sentence), width, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _with_failed_items(tasks: Sequence[TaskView]) -> list[TaskView]:
-    """The steps, and of each fan-out the first items that failed."""
+def _with_odd_items(tasks: Sequence[TaskView]) -> list[TaskView]:
+    """The steps, and of each fan-out the first items that failed, or that say how far they are."""
     shown: list[TaskView] = []
-    failed = 0
+    failed = telling = 0
     for task in tasks:
-        failed = failed + (task.status == "failed") if task.index is not None else 0
-        if task.index is None or (task.status == "failed" and failed <= _MOST_FAILED_ITEMS):
+        if task.index is None:
+            failed = telling = 0
+            shown.append(task)
+            continue
+        failed += task.status == "failed"
+        telling += task.progress is not None
+        if (task.status == "failed" and failed <= _MOST_FAILED_ITEMS) or (
+            task.progress is not None and telling <= _MOST_TELLING_ITEMS
+        ):
             shown.append(task)
     return shown
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -56,6 +56,10 @@ class NoRuns:
     ) -> list[TaskView]:
         """None."""
         return []
+
+    def with_estimates(self, run: RunView, tasks: Sequence[TaskView] = ()) -> tuple[RunView, list[TaskView]]:
+        """As they are."""
+        return run, list(tasks)
 
     def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
         """Nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -22,6 +23,7 @@ from codomyrmex.cli.state_access import open_reads
 from codomyrmex.exceptions import Conflict
 from codomyrmex.logistics.orchestration.project.run_views import RunReads, RunView, TaskView
 
+_ESTIMATE_EVERY_S = 1.0
 _SHARE = 9  # of ten parts of the time are spent asleep, however large the run is
 
 
@@ -46,6 +48,9 @@ class WatchedRun:
         self._tails = LogTails() if streams else None
         self._ended: set[str] | None = None
         self._cost_s = 0.0
+        self._estimated_s = float("-inf")
+        self._estimate: tuple[float | None, float | None, float | None] = (None, None, None)
+        self._left: dict[str, float | None] = {}
         self._standstill = Standstill(lambda: reads.explanation(run_id))
 
     def look(self) -> Moment:
@@ -56,7 +61,9 @@ class WatchedRun:
             raise Conflict(f"nobody works on run {self._run_id}", hint=f"{self._abandoned} goes on with it")
         tasks = self._reads.tasks(self._run_id)
         ended = self._news(tasks)
-        running = [task for task in tasks if task.status == "running" and task.counts is None]
+        run, running = self._estimates(
+            run, [task for task in tasks if task.status == "running" and task.counts is None]
+        )
         said = self._said(running, ended)
         waits = list(open_waits(self._reads, self._run_id, tasks))
         notices = [*self._changes(run), *self._questions(waits)]
@@ -70,6 +77,21 @@ class WatchedRun:
     def wait(self, timeout_s: float) -> None:
         """See `RunSource`."""
         time.sleep(max(timeout_s, _SHARE * self._cost_s))
+
+    def _estimates(self, run: RunView, running: list[TaskView]) -> tuple[RunView, list[TaskView]]:
+        """Both with how long they go on, which is worked out once a second."""
+        now_s = time.monotonic()
+        if now_s - self._estimated_s >= _ESTIMATE_EVERY_S and not run.final:
+            run, running = self._reads.with_estimates(run, running)
+            self._estimate = (run.percent, run.left_s, run.left_p90_s)
+            self._left = {task.name: task.left_s for task in running}
+            self._estimated_s = now_s
+            return run, running
+        percent, left_s, late_s = self._estimate if not run.final else (None, None, None)
+        return (
+            replace(run, percent=percent, left_s=left_s, left_p90_s=late_s),
+            [replace(task, left_s=self._left.get(task.name)) for task in running],
+        )
 
     def _changes(self, run: RunView) -> list[str]:
         """What was asked of the run, and which part of it has begun, since the last look."""
@@ -131,7 +153,7 @@ def watch(invocation: Invocation, run: str) -> int:
 
 
 def _records(invocation: Invocation, source: WatchedRun) -> int:
-    counts = None
+    told = None
     while True:
         moment = source.look()
         for task, line in moment.said:
@@ -143,7 +165,20 @@ def _records(invocation: Invocation, source: WatchedRun) -> int:
         if moment.run.final:
             invocation.output.record({"event": "run", **moment.run.to_dict()})
             return 0 if moment.run.status == "completed" else 1
-        if moment.run.tasks != counts:
-            counts = moment.run.tasks
-            invocation.output.record({"event": "progress", "tasks": counts.to_dict()})
+        if (said := _progress_record(moment)) != told:
+            told = said
+            invocation.output.record({"event": "progress", **said})
         source.wait(0.25)
+
+
+def _progress_record(moment: Moment) -> dict[str, object]:
+    """How far the run and its tasks are, in steps that are worth a line."""
+    run = moment.run
+    return {
+        "tasks": run.tasks.to_dict(),
+        "percent": None if run.percent is None else int(run.percent),
+        "left_s": None if run.left_s is None else round(run.left_s),
+        "running": {
+            task.name: task.progress.to_dict() for task in moment.running if task.progress is not None
+        },
+    }

@@ -23,7 +23,7 @@ from codomyrmex.logistics.orchestration.project.machine_share import MachineShar
 from codomyrmex.logistics.orchestration.project.named_resources import NOTHING, Taken
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
 from codomyrmex.logistics.orchestration.project.ready_queues import Capacity, ReadyQueues
-from codomyrmex.logistics.orchestration.project.reservation import may_pass
+from codomyrmex.logistics.orchestration.project.reservation import may_pass, takes_what_lacks
 from codomyrmex.logistics.orchestration.project.resource_request import GPU
 from codomyrmex.logistics.orchestration.project.shapes import Cap, Entry, Lane, Shape
 
@@ -55,6 +55,10 @@ class Admission(ReadyQueues):
         super().__init__(cpu_milli=cpu_milli, max_workers=max_workers, share=share, policy=policy)
         self.retry_us: int | None = None
         """When the first quota lets something through that it held up."""
+        self.may_ask = False
+        """True while more of the machine may be asked for: then nobody passes one that lacks only that."""
+        self.stopped_short = False
+        """True once something was held back for that reason."""
         self.hopeless: Collection[Shape] = ()
         """What others keep too much of for it ever to fit: no room is kept for these."""
         self._kept_for: Shape | None = None
@@ -72,7 +76,9 @@ class Admission(ReadyQueues):
         if kept_for is not None:
             lane = self._head(kept_for)
             if lane is None:
+                self._journal.append((self._keep_for, (kept_for,)))
                 self._kept_for = kept_for = None
+                self._look_us = 0
             elif self._fits(kept_for, lane):
                 return lane
         for party in self._in_turn():
@@ -88,12 +94,12 @@ class Admission(ReadyQueues):
         return sorted(waiting, key=lambda party: (*party.turn(self._now_us), party.number))
 
     def _first_of(self, party: Party, kept_for: Shape | None) -> Lane | None:
-        cpu_milli, held = self.share.cpu_milli, self._held
+        cpu_milli, held, may_ask = self.share.cpu_milli, self._held, self.may_ask
         best: Lane | None = None
         first: Entry | None = None
         empty: list[Shape] = []
         for shape in self._open[party]:
-            if shape.cpu_milli > cpu_milli:
+            if shape.cpu_milli > cpu_milli and not may_ask:
                 continue
             if shape.heads:
                 # Also one that is out of date is not behind the true one.
@@ -112,11 +118,14 @@ class Admission(ReadyQueues):
                 lane, head = found, found.heap[0]
                 if first is not None and head >= first:
                     continue
-            if shape.extra and not self._has_rest(shape, lane):
+            if shape.cpu_milli > cpu_milli or (shape.extra and not self._has_rest(shape, lane)):
+                if may_ask and self._shortfall(shape, lane):
+                    best, first = None, head  # whoever is behind it has to wait until it was asked for
                 continue
             if kept_for is not None and not may_pass(shape, kept_for, self.share, self.named, self.workers):
                 continue
             best, first = lane, head
+        self.stopped_short |= first is not None and best is None
         for shape in empty:
             del self._open[party][shape]
         return best
@@ -136,34 +145,62 @@ class Admission(ReadyQueues):
         return lane.run, head[4], head[3]
 
     def keep_room(self) -> None:
-        """Keeps room for the task that has waited longest, once that is too long; before anything is admitted."""
+        """Keeps room for the task that has waited longest, once that is too long; before anything is admitted.
+
+        Only for one of the party whose turn it is, only where it does not fit, and only where what it lacks will
+        come from attempts of this engine.
+        """
         kept_for = self._kept_for
-        if kept_for is not None and (kept_for in self.hopeless or kept_for.top() is None):
-            self._kept_for = kept_for = None
-        if kept_for is not None or self._now_us < self._look_us:
+        if kept_for is not None:
+            lane = self._head(kept_for)
+            if lane is not None and not self._in_vain(kept_for, lane):
+                return
+            self._journal.append((self._keep_for, (kept_for,)))
+            self._kept_for = None
+            self._look_us = 0
+        if self._now_us < self._look_us:
             return
-        first_us: int | None = None
-        oldest_us = self._now_us
+        now_us = self._now_us
+        party = next((each for each in self._in_turn() if self._open[each]), None)
+        oldest: tuple[int, Shape] | None = None
+        least_us = now_us + self.policy.reserve_after_us
         for shape in self._all_open():
             lane = self._head(shape)
-            if lane is None or shape in self.hopeless:
+            if lane is None:
                 continue
             ready_us = lane.heap[0][3]
-            due_us = ready_us + round(shape.party.policy.reserve_after_s * 1_000_000)
-            if due_us > self._now_us:
-                first_us = due_us if first_us is None else min(first_us, due_us)
-            elif ready_us < oldest_us and not self._waits_for_time(shape, lane):
-                self._kept_for, oldest_us = shape, ready_us
-        least_us = self._now_us + round(self.policy.reserve_after_s * 1_000_000)
-        self._look_us = least_us if first_us is None else min(first_us, least_us)
+            due_us = ready_us + shape.party.policy.reserve_after_us
+            least_us = min(least_us, due_us)
+            if due_us > now_us or shape.party is not party or (oldest is not None and ready_us >= oldest[0]):
+                continue
+            if not self._fits(shape, lane) and not self._in_vain(shape, lane):
+                oldest = ready_us, shape
+        self._look_us = max(now_us, least_us)
+        if oldest is not None and self._contested(oldest[1]):
+            self._journal.append((self._keep_for, (None,)))
+            self._kept_for = oldest[1]
 
-    def _waits_for_time(self, shape: Shape, lane: Lane) -> bool:
-        """True where a quota, or something that is not there at all, holds it up: no room that is kept helps it."""
+    def _contested(self, shape: Shape) -> bool:
+        """Whether something that could begin now would take of what a shape lacks; else nobody passes it."""
+        if self.workers <= 0:
+            return True
+        for other in self._all_open():
+            lane = self._head(other)
+            if lane is None or not takes_what_lacks(other, shape, self.share, self.named):
+                continue
+            if self._fits(other, lane):
+                return True
+        return False
+
+    def _in_vain(self, shape: Shape, lane: Lane) -> bool:
+        """True where no room that is kept helps: a quota, or others, hold it up, not attempts of this engine."""
+        if shape in self.hopeless:
+            return True
         named = shape.named
         if not named:
             return False
         block = self.named.block(named, now_us=self._now_us, pool=shape.pool, head=lane.heap[0])
-        return block is not None and (block.retry_us is not None or self.named.find(block.resource) is None)
+        return block is not None and not self.named.comes_back(block)
 
     def note_waits(self) -> None:
         """After all was admitted that fits: what of the state's resources is waited for, and until when at least.
@@ -225,6 +262,7 @@ class Admission(ReadyQueues):
         shape = lane.shape
         if shape is self._kept_for:
             self._keep_for(None)
+            self._look_us = 0  # others may have waited too long behind it
             self._journal.append((self._keep_for, (shape,)))
         since_us = self._hold_share(shape) if len(self._parties) > 1 else None
         if not lane.extra:
@@ -299,6 +337,10 @@ class Admission(ReadyQueues):
     def _hold_share(self, shape: Shape) -> int:
         party = shape.party
         self._journal.append((self._restore, (party, party.account)))
+        virtual_s = party.virtual_s(self._now_us)
+        if virtual_s > self._reached_s:
+            self._journal.append((self._go_back_to, (self._reached_s,)))
+            self._reached_s = virtual_s
         party.hold(self._part(shape), self._now_us)
         return self._now_us
 

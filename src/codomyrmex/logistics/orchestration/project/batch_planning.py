@@ -79,8 +79,8 @@ class BatchPlanning:
         for plan in batch.plans.values():
             plan.settle()
             turn = plan.run.turn
-            if turn is not None and turn.look(plan):
-                admission.moved_on(plan.run.number)
+            if turn is not None:
+                admission.follow(turn, plan)
             if plan.ready:
                 offer_ready(admission, plan)
             if plan.intent is RunIntent.PAUSE:
@@ -112,10 +112,15 @@ class BatchPlanning:
     def _admit(self, batch: Batch) -> None:
         """Starts what fits, as long as more of the machine is to be had."""
         claims = self._claims
-        claims.prepare(self.admission, batch)
-        admit(self.admission, batch, claims.claimed)
-        while claims.provide(self.admission):
-            admit(self.admission, batch, claims.claimed)
+        admission = self.admission
+        claims.prepare(admission, batch)
+        admission.may_ask, admission.stopped_short = not admission.share.is_whole, False
+        admit(admission, batch, claims.claimed)
+        while claims.provide(admission):
+            admit(admission, batch, claims.claimed)
+        admission.may_ask = False
+        if admission.stopped_short:  # what cannot be had now is passed by
+            admit(admission, batch, claims.claimed)
         claims.plan_waits(self.admission, batch)
 
     def _plan_other(self, batch: Batch, news: Submission | Adoption | Asked | ChildEnded | Due) -> None:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import (
@@ -63,6 +64,9 @@ from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import RunIntent
 from codomyrmex.logistics.storage.database import Database, Transaction
 
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.profile_recorder import ProfileRecorder
+
 NEWS_PER_DRAIN = 2000
 BARRIER_LATEST_S = 0.2
 """A commit after so long without a barrier is one: the timekeeper, who makes them beside the commits, is late."""
@@ -83,6 +87,7 @@ class Drain:
         results: ResultFiles,
         world: Dispatch,
         durations: Durations = lambda run: None,
+        recorder: ProfileRecorder | None = None,
     ) -> None:
         self._planning = BatchPlanning(admission, claims, epoch=epoch, durations=durations)
         self.runs = self._planning.runs
@@ -97,6 +102,8 @@ class Drain:
         self._claims = claims
         self._results = results
         self._world = world
+        self._recorder = recorder
+        """Learns from what was committed."""
         self._refused_claims = 0
         """How many commits in a row were refused because of a claim."""
         self._outdated = False
@@ -366,8 +373,18 @@ class Drain:
             if not chunk.open:
                 self.chunks.discard(chunk)
         self.chunks.update(batch.chunks)
-        for _ in batch.news:
+        recorder = self._recorder
+        for news in batch.news:
             self._inbox.popleft()
+            if (
+                type(news) is Arrival
+                and recorder is not None
+                and self.runs.get(news.chunk.run.number) is news.chunk.run
+            ):
+                run, position = news.chunk.run, news.position
+                recorder.note(
+                    run, position if position < run.step_count else run.step_of(position), news.outcome
+                )
         if batch.claiming:
             self._claims.committed(self.admission, batch)
         if self.admission.retry_us is not None:
@@ -382,6 +399,18 @@ class Drain:
             if plan.ended:
                 self._end(plan.run)
         return batch.chunks
+
+    def _learn(self, all_news: list[News]) -> None:
+        """What ended tells of how long such attempts take, and what they need."""
+        recorder, runs = self._recorder, self.runs
+        if recorder is None:
+            return
+        for news in all_news:
+            if isinstance(news, Arrival):
+                run, position = news.chunk.run, news.position
+                if runs.get(run.number) is run:
+                    step = position if position < run.step_count else run.step_of(position)
+                    recorder.note(run, step, news.outcome)
 
     def _take_in(self, batch: Batch) -> None:
         """New runs are stored: they may begin."""

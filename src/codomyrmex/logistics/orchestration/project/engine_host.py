@@ -10,7 +10,7 @@ dead engine of this host when one opens.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from codomyrmex.clock import Clock, SystemClock
 from codomyrmex.exceptions import CodomyrmexError, StoreError
 from codomyrmex.logging_monitoring import get_logger
-from codomyrmex.logistics.orchestration.project import engine_store, resource_store
+from codomyrmex.logistics.orchestration.project import engine_store, resource_store, run_store
 from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.attempt_runner import AttemptRunner, MemoryLimit
+from codomyrmex.logistics.orchestration.project.engine_progress import LOOK_EVERY_S, EngineProgress
 from codomyrmex.logistics.orchestration.project.executors.attempt import Executor
 from codomyrmex.logistics.orchestration.project.executors.worker.modules import IMPORTING
 from codomyrmex.logistics.orchestration.project.host_ledger import HostLedger, ledger_directory
@@ -42,7 +43,6 @@ from codomyrmex.logistics.orchestration.project.run_recovery import RunRecovery
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 from codomyrmex.logistics.orchestration.project.states import (
     Isolation,
-    OrchestrationMode,
     RunIntent,
 )
 from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
@@ -91,10 +91,7 @@ class HostSettings:
             overrides=overrides_of(settings),
             host_scope=settings.resources_scope == "host",
             memory_limit=MemoryLimit(settings.worker_memory_limit),
-            policy=OrderPolicy(
-                mode=OrchestrationMode(settings.order_mode),
-                reserve_after_s=float(settings.order_reserve_after_s),
-            ),
+            policy=OrderPolicy.of(settings.order_mode, settings.order_reserve_after_s),
         )
 
 
@@ -123,21 +120,12 @@ class EngineHost:
         self._overrides = overrides
         self.machine = detect_machine(root, overrides=overrides)
         self._gpus_known = bool(self.machine.gpus)
-        workers = settings.max_workers or min(64, max(8, 4 * -(-self.machine.cpu_milli // 1000)))
+        workers = settings.max_workers or self.machine.default_workers
         self._workers = workers
         self._shared = settings.host_scope and state_dir is not None
         self.epoch, self.token = self._enter()
         self._bury_the_dead()
-        self.ledger = HostLedger.open(
-            ledger_directory(os.environ) if self._shared else None,
-            clock=clock,
-            token=self.token,
-            state=str(state_dir or ""),
-            nudge=socket_path(state_dir, self.epoch) if state_dir is not None else None,
-            on_dead=_end_left_behind,
-        )
-        if self._shared:
-            self._check_ledger()
+        self.ledger = self._open_ledger()
         self.share = MachineShare(self.machine.capacities())
         self.runner = AttemptRunner(
             self._executors(workers),
@@ -148,24 +136,8 @@ class EngineHost:
             read_secrets=self.secrets,
             memory_limit=settings.memory_limit,
         )
-        self.orchestrator = RunOrchestrator(
-            database=database,
-            clock=clock,
-            epoch=self.epoch,
-            admission=Admission(
-                cpu_milli=self.machine.cpu_milli,
-                max_workers=workers,
-                share=self.share,
-                policy=settings.policy,
-            ),
-            ledger=self.ledger,
-            nudge=self._nudge_engine,
-            runner=self.runner,
-            results=self.results,
-            cancel=self._cancel_other,
-            tell_kept_for=self._tell_kept_for,
-            patience_s=settings.patience_s,
-        )
+        self.orchestrator = self._make_orchestrator()
+        self.progress = EngineProgress(database, clock, self.orchestrator)
         self._recovery = RunRecovery(
             database,
             state_dir,
@@ -178,6 +150,7 @@ class EngineHost:
         self.orchestrator.start()
         self._nudges = NudgeSocket(state_dir, self.epoch, self._nudged) if state_dir is not None else None
         self.orchestrator.timekeeper.every(RENEW_EVERY_S, self._renew)
+        self.orchestrator.timekeeper.every(LOOK_EVERY_S, self.progress.look)
         if state_dir is not None:
             self.orchestrator.timekeeper.every(LOOK_FOR_DEAD_S, self._look_for_dead)
 
@@ -253,6 +226,10 @@ class EngineHost:
         """Whether attempts of this engine run on what a session holds of the machine."""
         return requester in self.share.pools_in_use()
 
+    def knows_session(self, session_id: str) -> bool:
+        """Whether a run of that session was ever stored here."""
+        return run_store.has_session(self.database, session_id)
+
     def resources_changed(self) -> None:
         """Somebody in this process has added, taken or given back a resource."""
         self.orchestrator.resources_changed()
@@ -297,6 +274,7 @@ class EngineHost:
         if self._nudges is not None:
             self._nudges.close()
         self.orchestrator.close(grace_s=self.settings.grace_s)
+        self.progress.close()
         try:
             with self.database.transaction(barrier=True) as tx:
                 resource_store.release_engine(tx, epoch=self.epoch)
@@ -327,6 +305,51 @@ class EngineHost:
                 self._lock.release()  # should the row be there all the same, this engine is seen to be dead
             raise
         return epoch, token
+
+    def _open_ledger(self) -> HostLedger:
+        ledger = HostLedger.open(
+            ledger_directory(os.environ) if self._shared else None,
+            clock=self.clock,
+            token=self.token,
+            state=str(self.state_dir or ""),
+            nudge=socket_path(self.state_dir, self.epoch) if self.state_dir is not None else None,
+            on_dead=_end_left_behind,
+        )
+        if self._shared:
+            self._check(ledger)
+        return ledger
+
+    def _make_orchestrator(self) -> RunOrchestrator:
+        from codomyrmex.logistics.orchestration.project.profile_recorder import ProfileRecorder
+
+        return RunOrchestrator(
+            database=self.database,
+            clock=self.clock,
+            epoch=self.epoch,
+            admission=Admission(
+                cpu_milli=self.machine.cpu_milli,
+                max_workers=self._workers,
+                share=self.share,
+                policy=self.settings.policy,
+            ),
+            ledger=self.ledger,
+            nudge=self._nudge_engine,
+            runner=self.runner,
+            results=self.results,
+            cancel=self._cancel_other,
+            tell_kept_for=self._tell_kept_for,
+            durations=self._durations,
+            recorder=ProfileRecorder(self.clock),
+            patience_s=self.settings.patience_s,
+        )
+
+    def _durations(self, run: RunState) -> Sequence[float] | None:
+        """What the steps of a run that begins are expected to take; one step alone has nothing before or behind it."""
+        if len(run.workflow) == 1:
+            return None
+        from codomyrmex.logistics.orchestration.project.profile_store import durations_of
+
+        return durations_of(self.database, run.workflow)
 
     def _limits(self) -> dict[str, Any]:
         """What readers are told that this engine may use."""
@@ -399,10 +422,10 @@ class EngineHost:
         now_us = self.clock.now_us()
         return free_the_dead(self.database, self.state_dir, epoch=self.epoch, now_us=now_us)
 
-    def _check_ledger(self) -> None:
+    def _check(self, ledger: HostLedger) -> None:
         """Raises where the ledger of this host cannot be used: better told now than by work that never starts."""
         try:
-            self.ledger.check()
+            ledger.check()
         except BaseException:
             if self._lock is not None:
                 self._lock.release()  # the row stays; this engine is seen to be dead
@@ -418,9 +441,11 @@ class EngineHost:
         if freed:
             self.resources_changed()
 
-    def _noted(self, _token: str, note: Mapping[str, Any]) -> None:
+    def _noted(self, token: str, note: Mapping[str, Any]) -> None:
         """An attempt has said something; called in whatever thread looks after it."""
-        if note.get("kind") == "refund":
+        if note.get("kind") == "progress":
+            self.progress.noted(token, note)
+        elif note.get("kind") == "refund":
             self.orchestrator.timekeeper.call_soon(lambda: self._refund(note["name"], note["amount"]))
 
     def _refund(self, quota: str, amount: float) -> None:

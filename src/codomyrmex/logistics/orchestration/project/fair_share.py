@@ -3,12 +3,12 @@
 Layer: pure. A *party* is a session, or all the work that belongs to none. What a party's attempts hold is measured
 by the largest share of any resource (dominant share, as in DRF, Ghodsi et al. 2011) and added up over time, divided
 by the party's weight: its *virtual time*. Who has the least goes next. A party that had nothing to do does not save
-up: when it comes back it stands where the others are.
+up: whoever comes, or comes back, stands where the one was that went last (start-time fair queueing, Goyal, Vin and
+Cheng 1996).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ class Party:
     account: Account = NOTHING_YET
     shape_count: int = 0
     """How many shapes its work has."""
+    told_by: int = 0
+    """The number of the newest run that said how it is to be served."""
 
     def virtual_s(self, now_us: int) -> float:
         """What it has had until now, by its weight."""
@@ -65,8 +67,7 @@ class Party:
         held = max(0.0, account.held - share)
         self.account = Account(self.virtual_s(now_us), now_us, held if held > 1e-9 else 0.0, typical_s)
 
-    def come_back(self, others: Iterable[Party], now_us: int) -> None:
+    def come_back(self, virtual_s: float, now_us: int) -> None:
         """It has work again after it had none: it has no claim on the time in between."""
-        latest_s = min((other.virtual_s(now_us) for other in others), default=0.0)
-        if latest_s > self.virtual_s(now_us):
-            self.account = self.account._replace(virtual_s=latest_s, at_us=now_us)
+        if virtual_s > self.virtual_s(now_us):
+            self.account = self.account._replace(virtual_s=virtual_s, at_us=now_us)

@@ -3,24 +3,61 @@
 Layer: pure. The tasks begin in the order of the plan, and none before the one ahead of it has begun. When each takes
 as long as was planned, each begins no later than was planned: what stands earlier in the plan began no later, so
 whatever it held is free again by then. A task that will never begin (skipped, cancelled) is passed over; one that is
-tried again, one that the plan does not name, and steps that hold no slot wait for nobody.
+tried again, one that the plan does not name, and steps that hold no slot wait for nobody; and nobody waits for one that
+waits for somebody itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from codomyrmex.logistics.orchestration.project.states import CODES, TaskStatus
+from codomyrmex.exceptions import Fault
+from codomyrmex.logistics.orchestration.project.states import (
+    CODES,
+    FIRST_TERMINAL_CODE,
+    StepKind,
+    TaskStatus,
+)
 
 if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
     from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 
+_BLOCKED = CODES[TaskStatus.BLOCKED]
 _UNBEGUN = frozenset((CODES[TaskStatus.PENDING], CODES[TaskStatus.BLOCKED]))
 
 
+def order_faults(order: Sequence[object], workflow: CompiledWorkflow) -> list[Fault]:
+    """What is wrong with an order that a run of `workflow` is to follow; at most ten faults."""
+    found: list[Fault] = []
+    first: dict[int, int] = {}
+    for rank, name in enumerate(order):
+        head, bracket, tail = str(name).partition("[")
+        if isinstance(name, str) and "/" in name:
+            continue  # of a child run, which has an order of its own
+        step = workflow.index.get(head)
+        if not isinstance(name, str) or step is None or (bracket and not tail[:-1].isdecimal()):
+            allowed = tuple(workflow.names[:20])
+            found.append(
+                Fault(
+                    message="there is no such task", path=f"follow[{rank}]", got=repr(name), allowed=allowed
+                )
+            )
+            continue
+        first.setdefault(step, rank)
+    for step, rank in first.items():
+        for parent in workflow.graph.parents(step):
+            if first.get(parent, -1) > rank:
+                message = (
+                    f"{workflow.names[step]!r} stands before {workflow.names[parent]!r}, which it depends on"
+                )
+                found.append(Fault(message=message, path=f"follow[{rank}]"))
+    return found[:10]
+
+
 class Turn:
-    """The order of one run: tasks up to rank `at` may begin. It only ever moves on."""
+    """The order of one run: tasks up to rank `at` may begin."""
 
     __slots__ = ("_names", "_ranks", "at", "began_us")
 
@@ -36,27 +73,52 @@ class Turn:
         return self._ranks.get(name, -1)
 
     def look(self, plan: RunPlan) -> bool:
-        """Moves on past all that has begun or never will; True where it has moved."""
+        """Moves on past all that has begun, never will, or must not be waited for; True where it has moved."""
         before = self.at
         while self.at < len(self._names) and _passed(plan, self._names[self.at]):
             self.at += 1
         return self.at > before
 
+    def go_back(self, at: int) -> None:
+        """Undoes `look`."""
+        self.at = at
+
 
 def _passed(plan: RunPlan, name: str) -> bool:
-    """Whether a task has begun, or never will."""
+    """Whether nobody has to wait any more until a task has begun."""
     workflow = plan.run.workflow
     head, bracket, tail = name.partition("[")
-    position = workflow.index.get(head)
-    if position is None or position in workflow.waiting:
+    step = workflow.index.get(head)
+    if step is None or step in workflow.waiting:
         return True
-    if plan.state_of(position) not in _UNBEGUN:
-        found = plan.items_of(position) if bracket else None
-        if found is None:
-            return True
-        first, items = found
-        index = int(tail[:-1])
-        if index >= len(items):
-            return True  # the plan thought that there would be more
-        position = first + index
-    return plan.state_of(position) not in _UNBEGUN or plan.attempt_of(position) > 0
+    position = step
+    if plan.state_of(step) not in _UNBEGUN:
+        found = plan.items_of(step) if bracket else None
+        index = int(tail[:-1]) if tail[:-1].isdecimal() else -1
+        if found is None or not 0 <= index < len(found[1]):
+            return True  # it has begun, or the plan thought that there would be more items
+        position = found[0] + index
+    if plan.state_of(position) not in _UNBEGUN or plan.attempt_of(position) > 0:
+        return True
+    return plan.state_of(position) == _BLOCKED and _holds_up(plan, step)
+
+
+def _holds_up(plan: RunPlan, step: int) -> bool:
+    """Whether a task that is not ready would keep others waiting for no good reason.
+
+    It waits for somebody (an answer, a signal, another run) for who knows how long; or nothing of the run is at
+    work, so that it would wait for those that wait for it.
+    """
+    workflow = plan.run.workflow
+    seen, ahead, sleeps = {step}, [step], False
+    while ahead:
+        for parent in workflow.graph.parents(ahead.pop()):
+            if parent in seen or plan.state_of(parent) >= FIRST_TERMINAL_CODE:
+                continue
+            wait = workflow.waiting.get(parent)
+            if wait is not None and wait.kind is not StepKind.SLEEP:
+                return True
+            sleeps = sleeps or wait is not None
+            seen.add(parent)
+            ahead.append(parent)
+    return not plan.running and not sleeps

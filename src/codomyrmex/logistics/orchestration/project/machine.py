@@ -63,6 +63,11 @@ class Machine:
     network_bps: int = 0
     gpus: tuple[Gpu, ...] = ()
 
+    @property
+    def default_workers(self) -> int:
+        """How many attempts an engine runs at once where nobody says: 4 for each CPU, at least 8, at most 64."""
+        return min(64, max(8, 4 * -(-self.cpu_milli // 1000)))
+
     def capacities(self) -> dict[str, int]:
         """{id of the resource: how much there is}; a busy GPU has 0."""
         devices = {gpu.id: 0 if gpu.busy else UNIT for gpu in self.gpus}

@@ -61,6 +61,11 @@ class MachineShare:
         """True when there are no more CPUs to be had."""
         return self.allotted.get(CPU, 0) >= self.capacities.get(CPU, 0)
 
+    @property
+    def is_whole(self) -> bool:
+        """True when there is nothing more to be had of anything."""
+        return self.allotted == self.capacities
+
     def grow(self, granted: Mapping[str, int]) -> None:
         """More was allotted."""
         for id, amount in granted.items():

@@ -154,6 +154,13 @@ class NamedResources:
             return None
         return Block(resource=found.id, short_by=amount - max(0, free))
 
+    def comes_back(self, block: Block) -> bool:
+        """Whether what is short will be free when attempts of this engine end."""
+        found = self._by_id.get(block.resource)
+        if found is None or found.offline or block.retry_us is not None or found.rate is not None:
+            return False
+        return block.pool is not None or block.short_by <= found.used - found.used_by_others
+
     def leaves(self, name: str, amount: int, kept: int) -> bool:
         """Whether `amount` can be taken so that `kept` is still free; a quota keeps nothing for anybody."""
         found = self._by_name.get(name)

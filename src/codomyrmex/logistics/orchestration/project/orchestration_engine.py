@@ -282,7 +282,10 @@ class OrchestrationEngine:
     def progress(self, run_id: str) -> RunView:
         """A run as this engine has it in memory (cheap), or as it is stored."""
         live = self._host.orchestrator.find(run_id)
-        return _live_view(live) if live is not None else self.reader.run(run_id)
+        if live is None:
+            return self.reader.run(run_id)
+        found, view = self._host.progress.estimate(live.state), _live_view(live)
+        return view if found is None else replace(view, **found.to_dict())
 
     def running(self, run_id: str, limit: int = 20) -> list[TaskView]:
         """The tasks of a run whose attempts are under way here, at most `limit`."""

@@ -16,6 +16,7 @@ AGEING_S = 600.0
 RESERVE_AFTER_S = 300.0
 BOOSTS_S = (-600.0, 0.0, 600.0, 6000.0)
 """By the rank of a priority: low, normal, high, critical."""
+_LONG_S = 1e10
 Place = tuple[int, float]
 """Where a task goes: what is smaller goes first, equals in the order in which they became ready."""
 
@@ -30,13 +31,26 @@ class OrderPolicy:
     """How long a task waits at most before room is kept for it, whatever it asks for."""
     boosts_s: tuple[float, float, float, float] = BOOSTS_S
 
+    @classmethod
+    def of(cls, mode: str, reserve_after_s: float) -> OrderPolicy:
+        """As the settings say it."""
+        return cls(mode=OrchestrationMode(mode), reserve_after_s=float(reserve_after_s))
+
+    @property
+    def reserve_after_us(self) -> int:
+        """The same in microseconds; a very long time where it is infinite."""
+        return round(min(self.reserve_after_s, _LONG_S) * 1_000_000)
+
     @property
     def one_at_a_time(self) -> bool:
         """True where only one task of the party may run."""
         return self.mode is OrchestrationMode.SEQUENTIAL
 
     def place(self, rank: int, ready_us: int, urgency: float) -> Place:
-        """The place of a task whose priority has that rank and that became ready at `ready_us`."""
+        """The place of a task whose priority has that rank.
+
+        It became ready at `ready_us`, microseconds from any instant that is the same for all that wait.
+        """
         if self.mode is OrchestrationMode.RESOURCE_AWARE:
             return int((ready_us / 1_000_000 - self.boosts_s[rank]) // self.ageing_s), -urgency
         if self.mode is OrchestrationMode.PRIORITY:

@@ -8,7 +8,7 @@ is said in a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ from codomyrmex.logistics.orchestration.project.waiting_spec import WaitingSpec
 MOST_ITEMS = 100_000
 
 
+ChildTimes = Callable[[str], float]
+"""How long a run of a child, by its name, takes at least, where no run of it is known."""
+
+
 class Assumed(NamedTuple):
     """A workflow that needs no results, and what was taken to be so."""
 
@@ -30,8 +34,8 @@ class Assumed(NamedTuple):
     sentences: tuple[str, ...]
 
 
-def assume(workflow: CompiledWorkflow, expectations: Expectations) -> Assumed:
-    """What stands for a workflow when it is planned; see the module."""
+def assume(workflow: CompiledWorkflow, expectations: Expectations, child_s: ChildTimes) -> Assumed:
+    """What stands for a workflow when it is planned; see the module. Time limits of runs are left out."""
     said: list[str] = []
     conditions = {}
     for step, condition in workflow.conditions.items():
@@ -44,10 +48,17 @@ def assume(workflow: CompiledWorkflow, expectations: Expectations) -> Assumed:
         for step, template in workflow.fan_outs.items()
     }
     waiting = {
-        step: _wait(workflow, step, wait, expectations, said) for step, wait in workflow.waiting.items()
+        step: _wait(workflow, step, wait, expectations, said, child_s)
+        for step, wait in workflow.waiting.items()
     }
     planned = replace(
-        workflow, conditions=conditions, fan_outs=fan_outs, waiting=waiting, outputs=None, concurrency=None
+        workflow,
+        conditions=conditions,
+        fan_outs=fan_outs,
+        waiting=waiting,
+        outputs=None,
+        concurrency=None,
+        timeout_s=None,
     )
     return Assumed(planned, tuple(said))
 
@@ -68,7 +79,12 @@ def _items(workflow: CompiledWorkflow, step: int, expectations: Expectations, sa
 
 
 def _wait(
-    workflow: CompiledWorkflow, step: int, wait: WaitingSpec, expectations: Expectations, said: list[str]
+    workflow: CompiledWorkflow,
+    step: int,
+    wait: WaitingSpec,
+    expectations: Expectations,
+    said: list[str],
+    child_s: ChildTimes,
 ) -> WaitingSpec:
     name = workflow.names[step]
     if wait.kind is StepKind.SLEEP and (wait.text is None or _known(wait.text.references)):
@@ -76,7 +92,11 @@ def _wait(
     if wait.kind is StepKind.WORKFLOW and _known(references_of(workflow, step)):
         return wait
     expected = expectations.of_steps(workflow)[step]
-    lasts = f"lasts {expected.median_s:.3g} s, as before" if expected.known else "takes no time"
+    lasts_s = expected.median_s if expected.known else 0.0
+    lasts = f"lasts {lasts_s:.3g} s, as before" if expected.known else "takes no time"
+    if wait.kind is StepKind.WORKFLOW and not expected.known:
+        lasts_s = child_s(wait.child)
+        lasts = f"lasts {lasts_s:.3g} s, its longest path"
     what = {
         StepKind.SLEEP: f"the sleep {name} {lasts}: it is worked out from results",
         StepKind.WORKFLOW: f"the run that {name} starts {lasts}: its parameters come from results",
@@ -84,4 +104,4 @@ def _wait(
         StepKind.SIGNAL: f"the signal for {name} {lasts}",
     }
     said.append(what[wait.kind])
-    return WaitingSpec(kind=StepKind.SLEEP, sleep_s=expected.median_s if expected.known else 0.0)
+    return WaitingSpec(kind=StepKind.SLEEP, sleep_s=lasts_s)

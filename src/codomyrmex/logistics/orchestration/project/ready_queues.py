@@ -11,18 +11,22 @@ either. What is parked or shown again too early is found out at the next look, s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.logistics.orchestration.project.fair_share import Account, Party
 from codomyrmex.logistics.orchestration.project.followed_plan import Turn
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.named_resources import NamedResources
-from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
+from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy, Place
 from codomyrmex.logistics.orchestration.project.request_shares import dominant_share
 from codomyrmex.logistics.orchestration.project.resource_request import CPU, GPU, Request
 from codomyrmex.logistics.orchestration.project.shapes import Cap, Entry, Lane, LaneKey, Shape
+from codomyrmex.logistics.orchestration.project.states import OrchestrationMode
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 
 HELD, TURN, ASIDE = -2, -3, (-1, -4)
 """Why lanes are parked besides a cap: their run is held, it is not their turn, the caller has set them aside."""
@@ -62,11 +66,16 @@ class ReadyQueues:
         self._look_us = 0
         """No task has waited too long before this."""
         self._now_us = 0
+        self._origin_us = 0
+        """When something last came into empty queues: from there ageing classes count, so that it makes no difference
+        at what time of day work begins."""
         self._lanes: dict[LaneKey, Lane] = {}
         self._filled: dict[LaneKey, Lane] = {}
         self._shapes: dict[tuple[int, Request, str | None], Shape] = {}
         self._parties: dict[str, Party] = {}
         self._party_number = 0
+        self._reached_s = 0.0
+        """The largest virtual time at which a party went next."""
         self._open: dict[Party, dict[Shape, None]] = {}
         """Per party the shapes in which something may go if it fits."""
         self._parked: dict[tuple[int, int], list[Lane]] = {}
@@ -76,16 +85,34 @@ class ReadyQueues:
         self._lane_number = 0
         self._journal: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
-    def party(self, id: str = "", policy: OrderPolicy | None = None, weight: float = 1.0) -> Party:
-        """The party of that name; `policy` and `weight` hold from its next task on."""
+    def party(
+        self,
+        id: str = "",
+        *,
+        mode: OrchestrationMode | None = None,
+        weight: float | None = None,
+        told_by: int = 0,
+    ) -> Party:
+        """The party of that name; what a newer run says of mode and weight holds for all of it.
+
+        The mode is settled while it has work: places of two modes cannot be compared.
+        """
         found = self._parties.get(id)
         if found is None:
             self._party_number += 1
-            found = Party(id, self._party_number, policy or self.policy, weight)
+            found = Party(id, self._party_number, self.policy)
+            found.come_back(self._reached_s, self._now_us)
             self._parties[id], self._open[found] = found, {}
-        elif policy is not None:
-            found.policy, found.weight = policy, weight
+        if told_by >= found.told_by and (mode is not None or weight is not None):
+            found.told_by = told_by
+            found.weight = weight or found.weight
+            if mode is not None and not found.shape_count:
+                found.policy = replace(self.policy, mode=mode)
         return found
+
+    def knows(self, party: str) -> bool:
+        """Whether work of that party is here."""
+        return party in self._parties
 
     def lane(
         self,
@@ -156,12 +183,17 @@ class ReadyQueues:
         """
         self._sequence += 1
         shape, now_us = lane.shape, self._now_us
+        if not self._filled:
+            self._journal.append((self._begin_at, (self._origin_us,)))
+            self._origin_us = now_us
+        place: Place
         if lane.turn is not None:
-            place = (*shape.party.policy.place(1, lane.turn.began_us or now_us, 0.0)[:1], float(rank))
+            began_us = now_us if lane.turn.began_us is None else lane.turn.began_us
+            place = shape.party.policy.place(1, began_us - self._origin_us, 0.0)[0], float(rank)
         else:
-            place = shape.party.policy.place(rank, now_us, tail_s * (1.0 + shape.share))
+            place = shape.party.policy.place(rank, now_us - self._origin_us, tail_s * (1.0 + shape.share))
         entry: Entry = (*place, self._sequence, now_us, first, end)
-        if len(self._parties) > 1 and not shape.party.account.held and not self._open[shape.party]:
+        if len(self._parties) > 1 and not shape.party.account.held:
             self._come_back(shape.party)
         heappush(lane.heap, entry)
         self._filled[lane.key] = lane
@@ -170,12 +202,8 @@ class ReadyQueues:
         self._journal.append((self._withdraw, (lane, self._sequence)))
 
     def _come_back(self, party: Party) -> None:
-        others = [each for each in self._parties.values() if each is not party and self._active(each)]
         self._journal.append((self._restore, (party, party.account)))
-        party.come_back(others, self._now_us)
-
-    def _active(self, party: Party) -> bool:
-        return bool(party.account.held or self._open[party])
+        party.come_back(self._reached_s, self._now_us)
 
     def set_aside(self, lane: Lane) -> None:
         """Leaves a lane out until `take_back`."""
@@ -185,9 +213,12 @@ class ReadyQueues:
         """Ends `set_aside`."""
         self.unpark(ASIDE)
 
-    def moved_on(self, run_number: int) -> None:
-        """A run that follows a plan has others whose turn it is."""
-        self.unpark((run_number, TURN))
+    def follow(self, turn: Turn, plan: RunPlan) -> None:
+        """A run that follows a plan has changed: whoever's turn it is now is looked at."""
+        before = turn.at
+        if turn.look(plan):
+            self._journal.append((turn.go_back, (before,)))
+            self.unpark((plan.run.number, TURN))
 
     def waiting_in(self, lane: Lane, at_most: int) -> int:
         """How many positions wait in a lane, counted up to `at_most`."""
@@ -215,6 +246,8 @@ class ReadyQueues:
             heappop(heap)
         if heap:
             lane.shape.push(lane)
+            if heap[0][3] < head[3]:
+                self._look_us = 0  # one that has waited longer stood behind it
         else:
             self._filled.pop(lane.key, None)
         self._journal.append((self._put_back, (lane, (*head[:4], first, end))))
@@ -263,6 +296,7 @@ class ReadyQueues:
         for undo, about in reversed(self._journal):
             undo(*about)
         self._journal.clear()
+        self._look_us = 0
 
     def _all_open(self) -> list[Shape]:
         return [shape for shapes in self._open.values() for shape in shapes]
@@ -323,6 +357,12 @@ class ReadyQueues:
 
     def _restore(self, party: Party, account: Account) -> None:
         party.account = account
+
+    def _begin_at(self, origin_us: int) -> None:
+        self._origin_us = origin_us
+
+    def _go_back_to(self, reached_s: float) -> None:
+        self._reached_s = reached_s
 
     def _put_back(self, lane: Lane, entry: Entry) -> None:
         heappush(lane.heap, entry)

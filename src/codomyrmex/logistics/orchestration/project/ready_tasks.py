@@ -99,8 +99,8 @@ def _party(admission: Admission, run: RunState) -> Party | None:
     options = run.options
     if options.session is None:
         return None
-    mode = admission.policy.mode if options.mode is None else OrchestrationMode(options.mode)
-    return admission.party(options.session, replace(admission.policy, mode=mode), options.weight)
+    mode = None if options.mode is None else OrchestrationMode(options.mode)
+    return admission.party(options.session, mode=mode, weight=options.weight, told_by=run.number)
 
 
 def _task_name(plan: RunPlan, position: int) -> str:
@@ -166,8 +166,8 @@ def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> C
         for position in range(first, end):
             if plan.state_of(position) == PENDING:
                 entries.append((position, plan.start(position)))
-        if lane.turn is not None and lane.turn.look(plan):
-            admission.moved_on(lane.run.number)
+        if lane.turn is not None:
+            admission.follow(lane.turn, plan)
     if not entries:
         return None
     chunk.open = len(entries)

@@ -3,6 +3,9 @@
 Layer: pure. Without this a task that asks for the whole machine would wait for as long as small ones come. The rule
 goes dimension by dimension and needs to know nothing of durations: of what the waiting one lacks nobody takes any,
 and of what there is enough of, others take only what leaves enough. So work that needs something else flows past.
+
+Of CPU, memory, disk and network nothing is kept before all else that it asks for is free: a machine must not stand
+still because somebody waits for a lock, or for a device that is busy for hours.
 """
 
 from __future__ import annotations
@@ -17,18 +20,37 @@ def may_pass(shape: Shape, kept_for: Shape, share: MachineShare, named: NamedRes
     """Whether one attempt of `shape` may start without delaying one of `kept_for`."""
     if workers < 2:
         return False
-    own = {share.source(id, shape.pool): amount for id, amount in shape.asks}
-    for id, amount in kept_for.asks:
-        source = share.source(id, kept_for.pool)
-        mine = own.get(source, 0)
-        if mine and not _leaves(share, id, mine, amount, shape, kept_for):
-            return False
-    asked = dict(shape.request.named)
-    for name, amount in kept_for.request.named:
+    asked = dict(shape.named)
+    lacks = False
+    for name, amount in kept_for.named:
         mine = asked.get(name, 0)
         if mine and not named.leaves(name, mine, amount):
             return False
+        lacks = lacks or not named.leaves(name, 0, amount)
+    if kept_for.gpu:
+        if shape.gpu and not _leaves(share, GPU, shape.gpu, kept_for.gpu, shape, kept_for):
+            return False
+        lacks = lacks or not share.has(GPU, kept_for.gpu, kept_for.pool)
+    if lacks:
+        return True
+    own = {share.source(id, shape.pool): amount for id, amount in shape.asks if id != GPU}
+    for id, amount in kept_for.asks:
+        mine = own.get(share.source(id, kept_for.pool), 0)
+        if mine and not _leaves(share, id, mine, amount, shape, kept_for):
+            return False
     return True
+
+
+def takes_what_lacks(shape: Shape, lacking: Shape, share: MachineShare, named: NamedResources) -> bool:
+    """Whether an attempt of `shape` would take of something of which `lacking` has not enough."""
+    asked = dict(shape.named)
+    if any(asked.get(name) and not named.leaves(name, 0, amount) for name, amount in lacking.named):
+        return True
+    own = {share.source(id, shape.pool) for id, amount in shape.asks if amount}
+    return any(
+        share.source(id, lacking.pool) in own and not share.has(id, amount, lacking.pool)
+        for id, amount in lacking.asks
+    )
 
 
 def _leaves(share: MachineShare, id: str, mine: int, amount: int, shape: Shape, kept_for: Shape) -> bool:

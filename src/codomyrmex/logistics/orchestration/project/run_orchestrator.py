@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codomyrmex.clock import Clock
 from codomyrmex.exceptions import CodomyrmexError, EngineClosed, RunNotFound, StoreError
@@ -50,12 +50,17 @@ from codomyrmex.logistics.orchestration.project.timekeeper import Timekeeper
 from codomyrmex.logistics.orchestration.project.wishes import asked, news_of
 from codomyrmex.logistics.storage.database import Database
 
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.profile_recorder import ProfileRecorder
+
 POLL_S = 0.25
 """How often the database is asked whether another process wrote."""
 HELD_S = 0.004
 """How long an outcome may lie in the inbox while its slot works on."""
 STUCK_S = 0.01
 """After so long in one attempt, what else its slot was given goes to others."""
+LEARN_EVERY_S = 5.0
+"""How often what was learned of durations is stored."""
 BARRIER_S = 0.05
 CHECKPOINT_S = 1.0
 STOP_AGAIN_S = 0.05
@@ -107,6 +112,7 @@ class RunOrchestrator:
         cancel: Callable[[str], None],
         tell_kept_for: Callable[[dict[str, object] | None], None] = lambda kept_for: None,
         durations: Durations = lambda run: None,
+        recorder: ProfileRecorder | None = None,
         patience_s: float = 30.0,
     ) -> None:
         self._database = database
@@ -124,7 +130,9 @@ class RunOrchestrator:
             results=results,
             world=self,
             durations=durations,
+            recorder=recorder,
         )
+        self._recorder = recorder
         self._tell_kept_for = tell_kept_for
         self._kept_for: dict[str, object] | None = None
         """For whom room is kept, as readers were last told."""
@@ -151,6 +159,7 @@ class RunOrchestrator:
         self.timekeeper.every(CHECKPOINT_S, self._checkpoint)
         self.timekeeper.every(POLL_S, self._look_at_gate)
         self.timekeeper.every(POLL_S, self._look_at_resources)
+        self.timekeeper.every(LEARN_EVERY_S, self.learn)
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -213,6 +222,16 @@ class RunOrchestrator:
     def live_runs(self) -> list[LiveRun]:
         """The runs that are live here, oldest first."""
         return list(self._live.values())
+
+    @property
+    def admission(self) -> Admission:
+        """The queues of this engine, and what is free; for looking only."""
+        return self._drain.admission
+
+    def attempts(self, run: RunState) -> list[tuple[int, float]]:
+        """The attempts of a run that are under way now: position, and since when (monotonic seconds)."""
+        chunks = [chunk for chunk in list(self._drain.chunks) if chunk.run is run]
+        return [(entry[0], chunk.begun_s) for chunk in chunks if (entry := chunk.now_running) is not None]
 
     def running_positions(self, run: RunState) -> list[int]:
         """The positions of a run whose attempts are under way now, without those that only stand in line."""
@@ -292,6 +311,7 @@ class RunOrchestrator:
                 thread.join(max(0.0, deadline_s - self._clock.monotonic_s()))
         self._process_slots.close()
         self._record_rest(deadline_s)
+        self.timekeeper.run_here(self.learn)
         self._drain.stop()
         self.timekeeper.stop()
         self.teller.stop()
@@ -382,7 +402,19 @@ class RunOrchestrator:
             self._watching_slots = True
             self.timekeeper.call_in(HELD_S, self._watch_slots)
 
+    def learn(self) -> None:
+        """Stores what was learned of durations and needs, if there is anything new."""
+        recorder = self._recorder
+        if (
+            recorder is not None
+            and recorder.has_news
+            and not self._drain.failures
+            and not self._drain.stopped
+        ):
+            recorder.flush(self._database)
+
     def ended(self, run: RunState) -> None:
+        self._learn_from(run)
         live = self._live.pop(run.id, None)
         if live is not None:
             live.done.set()
@@ -391,10 +423,15 @@ class RunOrchestrator:
 
     def broken(self, run: RunState, error: CodomyrmexError) -> None:
         logger.error("run %s was put aside: %s", run.id, error)
+        self._learn_from(run)
         live = self._live.pop(run.id, None)
         if live is not None:
             live.error = error
             live.done.set()
+
+    def _learn_from(self, run: RunState) -> None:
+        if self._recorder is not None and self._recorder.ended(run):
+            self.timekeeper.call_soon(self.learn)
 
     def fault(self, error: Exception) -> None:
         logger.error("the engine has a fault and stops", exc_info=error)

@@ -8,7 +8,8 @@ is open. Definitions are compiled once per reader.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from codomyrmex.logistics.storage.database import Database, Row
 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.explanations import Explanation, RunExplanation
+    from codomyrmex.logistics.orchestration.project.run_estimate import RunEstimate
     from codomyrmex.logistics.orchestration.project.run_explainer import RunExplainer
 
 RUN_COLUMNS = """
@@ -146,6 +148,43 @@ class RunReader:
     def run(self, run_id: str) -> RunView:
         """One run by its whole id; raises `RunNotFound`."""
         return self._view(self._row(run_id))
+
+    def with_estimates(self, run: RunView, tasks: Sequence[TaskView] = ()) -> tuple[RunView, list[TaskView]]:
+        """A run that has not ended, and tasks of it, with how far they are and how long they are expected to go on.
+
+        Both stay as they are where nothing was learned of them yet. A pass over the rows of the run.
+        """
+        if run.final:
+            return run, list(tasks)
+        from codomyrmex.logistics.orchestration.project.stored_estimates import StoredEstimate
+
+        at_work = run.owner != "nobody"
+        workflow = self._workflow(self._row(run.execution_id)[3])
+        stored = StoredEstimate(
+            self._database,
+            run.execution_id,
+            workflow,
+            now_us=_now_us(),
+            at_work=at_work,
+            of_child=self._estimate_of,
+        )
+        found = stored.estimate()
+        if found is not None:
+            left_s, late_s = (found.left_s, found.left_p90_s) if at_work else (None, None)
+            run = replace(run, percent=found.percent, left_s=left_s, left_p90_s=late_s)
+        return run, [stored.with_left(task) for task in tasks] if at_work else list(tasks)
+
+    def _estimate_of(self, run_id: str) -> RunEstimate | None:
+        """The same of a run that another one started, or None before it is there."""
+        try:
+            run, _tasks = self.with_estimates(self.run(run_id))
+        except RunNotFound:
+            return None
+        if run.percent is None or run.left_s is None:
+            return None
+        from codomyrmex.logistics.orchestration.project.run_estimate import RunEstimate
+
+        return RunEstimate(run.percent, run.left_s, run.left_p90_s or run.left_s)
 
     def outputs(self, run_id: str) -> Mapping[str, Any]:
         """The declared outputs of a run with every value read, also those kept as files."""

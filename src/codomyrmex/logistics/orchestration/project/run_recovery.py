@@ -112,6 +112,8 @@ class RunRecovery:
         return taken
 
     def _take_over(self, run_id: str, owner: engine_store.EngineRow, to_stop: RunIntent) -> LiveRun | None:
+        from codomyrmex.logistics.orchestration.project import progress_store
+
         environment = visible(os.environ)
         run, lost = load_run(self._database, run_id, results=self._results, environment=environment)
         if not self._wishes(run, to_stop).stop:
@@ -123,6 +125,7 @@ class RunRecovery:
         with self._database.transaction(barrier=True) as tx:
             if not engine_store.take_run(tx, run_id=run_id, from_epoch=owner.epoch, epoch=self._epoch):
                 return None
+            progress_store.forget(tx, run_id)
         # Read again: between the first reading and the fence its engine may still have recorded something.
         run, lost = load_run(self._database, run_id, results=self._results, environment=environment)
         wishes = self._wishes(run, to_stop)

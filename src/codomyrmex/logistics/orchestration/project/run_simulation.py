@@ -64,7 +64,7 @@ class _OwnClaims:
 
 
 class Simulation:
-    """See the module. `submit` runs, then `run`; `journal` has what happened and `ready_us` when each task was ready."""
+    """See the module. `submit` runs, then `run`; `journal` has what happened, `ready_us` when each task was ready."""
 
     def __init__(
         self,
@@ -93,10 +93,13 @@ class Simulation:
         self._sequence = 0
         self._inbox: deque[News] = deque()
         self._run_count = 0
+        self.first: RunState | None = None
+        """The run that was submitted first."""
 
     def submit(self, run: RunState, at_us: int = 0) -> None:
         """A run that begins at `at_us`; it gets its number here."""
         self._number(run)
+        self.first = self.first or run
         self._later(at_us, Adoption(run, []))
 
     def run(self, until_us: int | None = None) -> None:

@@ -70,8 +70,8 @@ class RunOptions:
     """The session that it belongs to, out of whose holding it is served."""
     mode: str | None = None
     """The order in which that session's tasks go (`OrchestrationMode`); None: as everywhere in its engine,"""
-    weight: float = 1.0
-    """and its part of the machine beside those of other sessions that have work."""
+    weight: float | None = None
+    """and its part of the machine beside those of other sessions that have work; None: as it is."""
     follow: tuple[str, ...] | None = None
     """The tasks in the order in which they are to begin, where a plan is followed."""
     clean_env: tuple[str, ...] | None = None

@@ -70,6 +70,7 @@ INSERT_EVENTS = """
 INSERT INTO event (run, sequence, at, epoch, body)
 SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM engine WHERE epoch = ? AND ended_at IS NULL)
 """
+FIND_SESSION = "SELECT 1 FROM run WHERE json_extract(options, '$.session') = ? LIMIT 1"
 FIND_EVENTS = "SELECT 1 FROM event WHERE run = ? AND sequence = ? AND epoch = ?"
 LAST_EVENTS = "SELECT coalesce(max(sequence), 0) FROM event WHERE run = ?"
 MOVE_RUN = """
@@ -89,6 +90,11 @@ def is_written(database: Database, plan: RunPlan) -> bool:
     """True when the transaction of a plan has taken effect: asked when its commit ended in doubt."""
     row = (plan.run.number, plan.run.journal_length + 1, plan.epoch)
     return bool(database.query(FIND_EVENTS, row))
+
+
+def has_session(database: Database, session: str) -> bool:
+    """Whether a run belongs to that session; goes through all runs where none does."""
+    return bool(database.query(FIND_SESSION, (session,)))
 
 
 def insert_run(tx: Transaction, run: RunState, *, epoch: int, now_us: int) -> int:

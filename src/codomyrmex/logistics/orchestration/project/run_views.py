@@ -6,7 +6,7 @@ Instants are aware UTC datetimes; durations are seconds; statuses are the string
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.approvals import Approval
     from codomyrmex.logistics.orchestration.project.explanations import RunExplanation
+    from codomyrmex.logistics.orchestration.project.task_progress import Progress
 
 FINAL_STATUSES = frozenset({"completed", "failed", "cancelled"})
 FINAL_TASK_STATUSES = FINAL_STATUSES | {"skipped"}
@@ -70,6 +71,13 @@ class RunView:
     """The run that started it."""
     labels: Mapping[str, str] | None = None
     concurrency: str | None = None
+    percent: float | None = None
+    """How much of the expected work is done, 0 to 100. Only known where it was asked for, and something was
+    learned of the steps; so are the next two."""
+    left_s: float | None = None
+    """How long it is expected to go on,"""
+    left_p90_s: float | None = None
+    """and what that does not exceed in nine cases of ten."""
 
     @property
     def final(self) -> bool:
@@ -97,6 +105,9 @@ class RunView:
             "parent": self.parent,
             "labels": dict(self.labels or {}),
             "concurrency": self.concurrency,
+            "percent": self.percent,
+            "left_s": self.left_s,
+            "left_p90_s": self.left_p90_s,
         }
 
 
@@ -164,6 +175,19 @@ class TaskView:
     """What it waits for while it is open without a slot, or before its next attempt."""
     source: str | None = None
     """Where a result came from that nothing ran for: cached or reused. Only known where it was asked for."""
+    progress: Progress | None = None
+    """What its running attempt said last of how far it is."""
+    left_s: float | None = None
+    """How long that attempt is expected to go on. Only known where it was asked for."""
+
+    @property
+    def percent(self) -> float | None:
+        """0 to 100: of a running task what it says itself, of a fan-out how many of its items have ended."""
+        if self.progress is not None:
+            return self.progress.percent
+        if self.counts is None or not self.counts.total:
+            return None
+        return 100.0 * self.counts.ended / self.counts.total
 
     @property
     def final(self) -> bool:
@@ -190,6 +214,9 @@ class TaskView:
             "phase": self.phase,
             "waiting": self.waiting.to_dict() if self.waiting is not None else None,
             "source": self.source,
+            "progress": self.progress.to_dict() if self.progress is not None else None,
+            "percent": self.percent,
+            "left_s": self.left_s,
         }
         if self.counts is not None:
             shown["counts"] = self.counts.to_dict()
@@ -221,6 +248,9 @@ class RunReads(Protocol):
         self, run_id: str, *, status: str | None = None, limit: int | None = None, sources: bool = False
     ) -> list[TaskView]:
         """Tasks in the order of the definition, a fan-out before its items; with `sources` also theirs."""
+
+    def with_estimates(self, run: RunView, tasks: Sequence[TaskView] = ()) -> tuple[RunView, list[TaskView]]:
+        """A run that has not ended, and tasks of it, with how far they are and how long they are expected to go on."""
 
     def inbox(self, limit: int | None = None) -> list[tuple[str, Approval]]:
         """What waits for an answer, oldest first, each with the name of its task; with `limit` all, newest first."""

@@ -41,7 +41,7 @@ def check_session(
 ) -> None:
     """Raises `ValidationError` for a session that holds nothing, `ResourceRefused` where a step wants more.
 
-    One that is `ordered` (its mode or weight is said) need not hold anything.
+    One that is `ordered` (its mode or weight is said), or was in an earlier run, need not hold anything.
     """
     if session_id is None:
         if ordered:
@@ -53,7 +53,7 @@ def check_session(
             raise ValidationError([fault], subject="the call")
         return
     holding = holding_of(host, session_id)
-    if not holding and ordered:
+    if not holding and (ordered or host.knows_session(session_id)):
         return
     if not holding:
         fault = Fault(

@@ -7,7 +7,7 @@ steps on the path decides. A path stays within its phase, because the edges of t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from codomyrmex.logistics.orchestration.project.workflow_dag import Graph
 
@@ -31,7 +31,7 @@ def tails_of(graph: Graph, durations_s: Sequence[float] | None = None) -> array[
     return tails
 
 
-def longest_path(graph: Graph, durations_s: Sequence[float], steps: range) -> list[int]:
+def longest_path(graph: Graph, durations_s: Sequence[float], steps: Collection[int]) -> list[int]:
     """The steps of the longest path that begins in `steps`, in order; the first found of equals."""
     tails = tails_of(graph, durations_s)
     if not steps:
@@ -39,4 +39,6 @@ def longest_path(graph: Graph, durations_s: Sequence[float], steps: range) -> li
     path = [max(steps, key=lambda step: tails[step])]
     while children := graph.children(path[-1]):
         path.append(max(children, key=lambda step: tails[step]))
+    while len(path) > 1 and not durations_s[path[-1]]:
+        path.pop()  # what takes no time at the end is no part of what is long
     return path

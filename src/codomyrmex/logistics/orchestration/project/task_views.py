@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,6 +31,9 @@ from codomyrmex.logistics.orchestration.project.states import (
 )
 from codomyrmex.logistics.orchestration.project.step_spec import StepSpec
 from codomyrmex.logistics.storage.database import Database, Row
+
+if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.task_progress import Progress
 
 ROWS = """
 SELECT position, state, reason, attempt, ready_at, started_at, ended_at, error FROM task WHERE run = ?
@@ -84,6 +87,7 @@ class TaskTable:
         self._lean = not errors
         self._wishes: dict[tuple[str, Any], str] | None = None
         self._asked: dict[int, tuple[str, tuple[str, ...]]] | None = None
+        self._words: dict[int, tuple[int, Progress]] | None = None
 
     def read_sources(self) -> None:
         """Reads from the journal which results were cached or reused."""
@@ -252,7 +256,17 @@ class TaskTable:
             phase=list(RunPhase)[self.workflow.phase_of(step)].value,
             waiting=self._wait(position, step, reason) if status == "blocked" else None,
             source=self._sources.get(position),
+            progress=self._progress(position, attempt) if status == "running" and group is None else None,
         )
+
+    def _progress(self, position: int, attempt: int) -> Progress | None:
+        """What a running attempt says of how far it is; what an earlier one said does not count."""
+        if self._words is None:
+            from codomyrmex.logistics.orchestration.project import progress_store
+
+            self._words = progress_store.of_run(self._database, self._run)
+        found = self._words.get(position)
+        return found[1] if found is not None and found[0] == attempt else None
 
     def _child(self, spec: StepSpec, task: str, attempt: int) -> str | None:
         return child_id(self._run_id, task, attempt) if spec.kind is StepKind.WORKFLOW and attempt else None

@@ -1,6 +1,7 @@
 """Events to those who listen, in the order of their commits.
 
-Layer: the engine's shell. One thread hands every committed event to the handlers registered for its kind.
+Layer: the engine's shell. One thread hands every committed event to the handlers registered for its kind, and
+between them what is only said (`tell`, `ask`): how far tasks and runs are, which stands in no journal.
 A handler that raises is logged and harms nobody; a slow one only delays other handlers, never the drain:
 the queue holds references to what was committed anyway, and beyond `QUEUE_LIMIT` batches the oldest are
 dropped for handlers (`dropped` counts them), because the journal in the store has them all.
@@ -18,7 +19,10 @@ from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
 
 QUEUE_LIMIT = 10_000
+EVERY_KIND = "*"
 Handler = Callable[[str, dict[str, Any]], object]
+Said = tuple[RunState, str, dict[str, Any]]
+"""A run, a kind of event, and what is told of it."""
 
 logger = get_logger(__name__)
 
@@ -31,7 +35,9 @@ class Teller:
         self._telling = False
         self.dropped = 0
         self._handlers: dict[str, list[Handler]] = {}
-        self._queue: deque[tuple[RunState, int, list[Any]]] = deque(maxlen=QUEUE_LIMIT)
+        self._queue: deque[tuple[RunState, int, list[Any]] | Callable[[], Iterable[Said]]] = deque(
+            maxlen=QUEUE_LIMIT
+        )
         self._wake = Condition()
         self._stopping = False
         self._thread: Thread | None = None
@@ -52,6 +58,22 @@ class Teller:
             for plan in plans:
                 self.dropped += len(self._queue) == QUEUE_LIMIT
                 self._queue.append((plan.run, plan.now_us, plan.events))
+            self._wake.notify()
+
+    def hears(self, event: str) -> bool:
+        """Whether anybody listens to events of this kind."""
+        return event in self._handlers or EVERY_KIND in self._handlers
+
+    def tell(self, run: RunState, event: str, data: dict[str, Any]) -> None:
+        """Queues something that is said and not committed; costs nothing while nobody listens to it."""
+        if self.hears(event):
+            self.ask(lambda: ((run, event, data),))
+
+    def ask(self, say: Callable[[], Iterable[Said]]) -> None:
+        """Calls `say` in the thread that tells, after all that is queued, and tells what it returns."""
+        with self._wake:
+            self.dropped += len(self._queue) == QUEUE_LIMIT
+            self._queue.append(say)
             self._wake.notify()
 
     @property
@@ -75,24 +97,39 @@ class Teller:
                         return
                     self._wake.wait()
                 self._telling = True
-                run, now_us, events = self._queue.popleft()
-            for event in events:
-                self._tell_one(run, now_us, event)
+                told = self._queue.popleft()
+            if callable(told):
+                self._say(told)
+            else:
+                run, now_us, events = told
+                for event in events:
+                    self._tell_one(run, now_us, event)
             self._telling = False
             if not self._queue:
                 self._on_silence()
 
     def _tell_one(self, run: RunState, now_us: int, event: tuple[Any, ...]) -> None:
         kind, position = event[0], event[1]
-        handlers = [*self._handlers.get(kind, ()), *self._handlers.get("*", ())]
-        if not handlers:
+        if not self.hears(kind):
             return
         data: dict[str, Any] = {"run_id": run.id, "workflow": run.workflow.name, "at_us": now_us}
         if position is not None:
             data["task"] = run.name_of(position)
         if len(event) > 2:
             data["details"] = list(event[2:])
-        for handler in handlers:
+        self._hand_on(kind, data)
+
+    def _say(self, say: Callable[[], Iterable[Said]]) -> None:
+        try:
+            found = list(say())
+        except Exception:
+            logger.exception("what was to be told of runs could not be worked out")
+            return
+        for run, kind, said in found:
+            self._hand_on(kind, {"run_id": run.id, "workflow": run.workflow.name, **said})
+
+    def _hand_on(self, kind: str, data: dict[str, Any]) -> None:
+        for handler in [*self._handlers.get(kind, ()), *self._handlers.get(EVERY_KIND, ())]:
             try:
                 handler(kind, data)
             except Exception:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from codomyrmex.exceptions import Fault, SettingsError, ValidationError, WorkflowNotFound
 from codomyrmex.logistics.orchestration.project.child_preparation import ChildPreparation
+from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
 from codomyrmex.logistics.orchestration.project.definition_finder import DefinitionFinder
 from codomyrmex.logistics.orchestration.project.engine_host import EngineHost
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_starter import RunStarter
-from codomyrmex.logistics.orchestration.project.session_holdings import check_session
-from codomyrmex.logistics.orchestration.project.states import WorkflowStatus
+from codomyrmex.logistics.orchestration.project.session_holdings import check_session, session_order
+from codomyrmex.logistics.orchestration.project.states import OrchestrationMode, WorkflowStatus
 from codomyrmex.logistics.orchestration.project.workflow import Workflow, WorkflowStep
 from codomyrmex.logistics.orchestration.project.workflow_check import checked_document
 from codomyrmex.logistics.orchestration.project.workflow_dag import WorkflowDAG
@@ -28,8 +29,10 @@ from codomyrmex.logistics.orchestration.project.workflow_execution import Workfl
 from codomyrmex.logistics.orchestration.project.workflow_preparation import Definition, check
 
 if TYPE_CHECKING:
+    from codomyrmex.logistics.orchestration.project.machine import Machine
     from codomyrmex.logistics.orchestration.project.orchestration_engine import OrchestrationEngine
     from codomyrmex.logistics.orchestration.project.run_selection import Part
+    from codomyrmex.logistics.orchestration.project.workflow_plan import WorkflowPlan
 
 WorkflowLike = str | os.PathLike[str] | Workflow | Mapping[str, Any] | Definition
 
@@ -181,6 +184,9 @@ class WorkflowManager:
         part: Part | None = None,
         force: bool = False,
         clean_env: Sequence[str] | None = None,
+        session_mode: OrchestrationMode | str | None = None,
+        session_weight: float | None = None,
+        follow: Sequence[str] | None = None,
         **more: Any,
     ) -> WorkflowExecution:
         """Starts a run and returns at once; `more` are parameters too.
@@ -189,20 +195,26 @@ class WorkflowManager:
         cached ones. With `clean_env` worker processes inherit of this process's variables only those that any
         program needs, and the ones named. A run of a session is served out of what the session holds.
 
+        `session_mode` says in what order the tasks of its session begin, `session_weight` how much of the machine
+        the session gets beside others that have work (1.0); both hold for all runs of the session from now on.
+        With `follow` the tasks begin in that order (`WorkflowPlan.order`).
+
         Raises `ValidationError`, `WorkflowNotFound`, `ResourceRefused`. A mapping in the place of the session
         is taken for the parameters.
         """
         if isinstance(session_id, Mapping):
             session_id, parameters = _in_order(session_id, parameters)
-        check_session(self.host, session_id)
+        order = session_order(session_mode, session_weight)
+        check_session(self.host, session_id, ordered=bool(order))
         definition = self.definition(what, caller_dir=caller_dir)
         ready = self.starter.ready(
             definition, {**(parameters or {}), **more}, caller_dir=caller_dir, max_parallel=max_parallel
         )
-        check_session(self.host, session_id, ready.run.workflow)
-        if session_id is not None or clean_env is not None:
+        check_session(self.host, session_id, ready.run.workflow, ordered=bool(order))
+        if session_id is not None or clean_env is not None or follow is not None:
             kept = None if clean_env is None else tuple(clean_env)
-            ready.run.options = replace(ready.run.options, session=session_id, clean_env=kept)
+            order["follow"] = None if follow is None else _followed(follow, ready.run.workflow)
+            ready.run.options = replace(ready.run.options, session=session_id, clean_env=kept, **order)
         if part is None and not force:
             return self.execution(self.starter.begin(ready))
         from codomyrmex.logistics.orchestration.project.run_reuse import start_ready
@@ -228,6 +240,55 @@ class WorkflowManager:
         execution = self.start_workflow(what, session_id, parameters, **more)
         execution.wait(timeout_s)
         return execution
+
+    def plan_workflow(
+        self,
+        what: WorkflowLike,
+        /,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        what_if: Mapping[str, Any] | None = None,
+        max_parallel: int | None = None,
+        durations: Mapping[str, float] | None = None,
+        caller_dir: Path | None = None,
+        simulations: int | None = None,
+        optimise_s: float | None = None,
+        **more: Any,
+    ) -> WorkflowPlan:
+        """When each task of a run would begin and end, by the admission that runs have; nothing is run.
+
+        `what_if` are amounts as in `resources:` of a step, for what there shall be so much of; `durations` are
+        seconds by step, `workflow/step` or `module.action`, in place of what was learned. `simulations` None:
+        as many as are worth the wait. With `optimise_s` a solver looks so many seconds for a shorter order; of
+        what is there it is kept for `run --follow-plan`. `more` are parameters too. Raises as `start_workflow` does.
+        """
+        from codomyrmex.logistics.orchestration.project.plan_request import PlanSite, PlanWish, request_plan
+
+        site = PlanSite(
+            root=self.root,
+            caller_dir=caller_dir or Path.cwd(),
+            find_child=self._find_child,
+            catalogue=self.starter.catalogue,
+            machine=self._machine,
+            database=self.host.database,
+            max_workers=self.host.settings.max_workers,
+            policy=self.host.settings.policy,
+        )
+        wish = PlanWish(what_if=what_if or {}, max_parallel=max_parallel, durations=durations or {})
+        definition = self.definition(what, caller_dir=caller_dir)
+        request = request_plan(site, definition, {**(parameters or {}), **more}, wish)
+        if optimise_s is None:
+            return request.plan(simulations=simulations)
+        plan = request.optimise(request.plan(simulations=0), budget_s=optimise_s)
+        if not wish.what_if:
+            with self.host.database.transaction(barrier=True) as tx:
+                request.keep(tx, plan, now_us=self.host.clock.now_us())
+        return plan
+
+    def _machine(self, gpus: bool) -> Machine:
+        """What the machine has; devices are looked for only where `gpus`."""
+        self.host.capacities(gpu=gpus)
+        return self.host.machine
 
     def execute_parallel_workflow(self, workflow: Mapping[str, Any]) -> dict[str, Any]:
         """Runs `{tasks, dependencies, max_parallel, timeout}` as one run of this engine, and waits.
@@ -283,6 +344,16 @@ class WorkflowManager:
     def get_workflow_execution_order(self, tasks: Iterable[Any]) -> list[list[str]]:
         """The levels of `tasks`: everything in one may run at the same time."""
         return WorkflowDAG(tasks).get_execution_order()
+
+
+def _followed(order: Sequence[str], workflow: CompiledWorkflow) -> tuple[str, ...]:
+    """The order of tasks that a run is to follow; raises `ValidationError`."""
+    from codomyrmex.logistics.orchestration.project.followed_plan import order_faults
+
+    faults = order_faults(order, workflow)
+    if faults:
+        raise ValidationError(faults, subject="the plan")
+    return tuple(order)
 
 
 def _in_order(

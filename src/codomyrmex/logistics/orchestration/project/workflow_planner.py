@@ -21,12 +21,15 @@ from codomyrmex.logistics.orchestration.project.plan_assumptions import assume
 from codomyrmex.logistics.orchestration.project.plan_bounds import bounds_of, capacities_of
 from codomyrmex.logistics.orchestration.project.resource_request import CPU
 from codomyrmex.logistics.orchestration.project.run_simulation import Simulation
-from codomyrmex.logistics.orchestration.project.run_state import RunState
+from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
+from codomyrmex.logistics.orchestration.project.states import RunPhase, WorkflowStatus
 from codomyrmex.logistics.orchestration.project.tails import longest_path
 from codomyrmex.logistics.orchestration.project.workflow_plan import PlannedTask, Spread, WorkflowPlan
 
 P90_SIGMAS = 1.2815515655446004
 """The standard normal value that nine in ten stay below."""
+SIGMAS_AT_MOST = 3.0
+"""What is drawn from the far end of a distribution says more of its form than of the work."""
 Draw = Callable[[Expectation], float]
 
 
@@ -56,6 +59,7 @@ def plan_run(
     )
     spread = Spread(
         p10_s=ends_s[(simulations - 1) // 10],
+        p50_s=ends_s[simulations // 2],
         p90_s=ends_s[-1 - (simulations - 1) // 10],
         simulations=simulations,
     )
@@ -66,7 +70,7 @@ def _drawn(expected: Expectation, random: Random) -> float:
     if expected.median_s <= 0 or expected.p90_s <= expected.median_s:
         return expected.median_s
     sigma = log(expected.p90_s / expected.median_s) / P90_SIGMAS
-    return expected.median_s * exp(sigma * random.gauss(0.0, 1.0))
+    return expected.median_s * exp(sigma * max(-SIGMAS_AT_MOST, min(SIGMAS_AT_MOST, random.gauss(0.0, 1.0))))
 
 
 class _Planner:
@@ -99,7 +103,10 @@ class _Planner:
             machine=self._machine,
             workers=self._workers,
             attempt_s=lambda run, position: draw(self._expected_of(run, position)),
-            named=[replace(each, waits=[], used=0, used_by_others=0, tat_us=0) for each in self._named],
+            named=[
+                replace(each, waits=[], used=0, used_by_others=0, tat_us=0, offline=False)
+                for each in self._named
+            ],
             policy=self._policy,
             durations=self._medians,
         )
@@ -113,25 +120,20 @@ class _Planner:
         duration_s = simulation.now_us / 1_000_000
         tasks = _Tasks(simulation, self._expected_of).read()
         workflow = self._workflow
-        lasted = {task.task: task.duration_s for task in tasks}
-        medians = [
-            lasted.get(workflow.names[step], each.median_s) if step in workflow.waiting else each.median_s
-            for step, each in enumerate(self._expected[id(workflow)])
-        ]
-        path = longest_path(workflow.graph, medians, range(workflow.main_count))
+        path, path_s = self._critical_path(tasks)
         critical = {workflow.names[step] for step in path}
-        critical_path_s = sum(medians[step] for step in path)
-        planned = [replace(task, critical=task.step in critical) for task in tasks]
+        planned = [replace(task, critical=task.step.partition("/")[0] in critical) for task in tasks]
+        failure = _failure(simulation)
         return WorkflowPlan(
             workflow=workflow.name,
             definition=workflow.hash,
             tasks=tuple(planned),
             duration_s=duration_s,
             critical_path=tuple(workflow.names[step] for step in path),
-            critical_path_s=critical_path_s,
+            critical_path_s=path_s,
             bounds=bounds_of(
                 planned,
-                critical_path_s=critical_path_s,
+                critical_path_s=path_s,
                 duration_s=duration_s,
                 machine=self._machine,
                 named=self._named,
@@ -140,11 +142,42 @@ class _Planner:
             ),
             capacities=capacities_of(self._machine, self._named),
             workers=self._workers,
-            assumptions=tuple(self._assumptions),
+            complete=failure is None,
+            assumptions=(*([failure] if failure else ()), *self._limits(duration_s), *self._assumptions),
         )
 
+    def _critical_path(self, tasks: Sequence[PlannedTask]) -> tuple[list[int], float]:
+        """The longest path of each phase, one after the other; a step that does not run takes no time."""
+        workflow = self._workflow
+        lasted: dict[str, float] = {}
+        for task in tasks:
+            step = task.step.partition("/")[0]
+            if "/" not in task.step:
+                lasted[step] = max(lasted.get(step, 0.0), task.duration_s)
+        durations = [lasted.get(name, 0.0) for name in workflow.names]
+        path: list[int] = []
+        for phase in RunPhase:
+            steps = [step for step in workflow.phase_steps(phase) if workflow.names[step] in lasted]
+            path += longest_path(workflow.graph, durations, steps)
+        return path, sum(durations[step] for step in path)
+
+    def _limits(self, duration_s: float) -> list[str]:
+        """What would end the run before its time, or keep something from it."""
+        limits = (self._template.options.timeout_s, self._template.workflow.timeout_s)
+        shortest_s = min((limit for limit in limits if limit is not None), default=None)
+        found = []
+        if shortest_s is not None and shortest_s < duration_s:
+            found.append(f"the run would be ended by its timeout after {shortest_s:.3g} s")
+        asked = {name for spec in self._workflow.specs for name, _amount in spec.request.named}
+        found += [
+            f"{each.name} is back in service: it is offline now"
+            for each in self._named
+            if each.offline and each.name in asked
+        ]
+        return found
+
     def _assumed(self, workflow: CompiledWorkflow, child: str) -> CompiledWorkflow:
-        found, sentences = assume(workflow, self._expectations)
+        found, sentences = assume(workflow, self._expectations, self._least_of)
         expected = self._expectations.of_steps(workflow)
         self._expected[id(found)] = expected
         self._assumptions += [f"in {child}: {each}" if child else each for each in sentences]
@@ -156,6 +189,16 @@ class _Planner:
         if guesses:
             self._assumptions.append(_guess_sentence(guesses, expected[workflow.index[guesses[0]]], child))
         return found
+
+    def _least_of(self, child: str) -> float:
+        """The longest path of a child's workflow, where it is among those of the run."""
+        definition = _find(self._template.children, child)
+        if definition is None:
+            return 0.0
+        workflow = definition.workflow
+        durations = [each.median_s for each in self._expectations.of_steps(workflow)]
+        path = longest_path(workflow.graph, durations, range(workflow.main_count))
+        return sum(durations[step] for step in path)
 
     def _below(self, child: ChildDefinition) -> dict[str, ChildDefinition]:
         return {
@@ -170,7 +213,7 @@ class _Planner:
             id=run.id,
             workflow=self._workflow,
             parameters=run.parameters,
-            options=run.options,
+            options=replace(run.options, timeout_s=None, concurrency=None, follow=None),
             children=self._children,
         )
 
@@ -192,6 +235,27 @@ class _Planner:
                 work_s = sum(task.duration_s for task in tasks if task.step == name and task.slot)
                 found.append((f"max_parallel of {name}", own, work_s))
         return found
+
+
+def _find(children: Mapping[str, ChildDefinition], name: str) -> ChildDefinition | None:
+    """A child by its name, however deep."""
+    if name in children:
+        return children[name]
+    below = (_find(child.children, name) for child in children.values())
+    return next((found for found in below if found is not None), None)
+
+
+def _failure(simulation: Simulation) -> str | None:
+    """Why the run would not complete, or None where it would."""
+    root = simulation.first
+    if root is None or root.status is WorkflowStatus.COMPLETED:
+        return None
+    for position, error in root.errors.items():
+        return f"the run fails: {root.name_of(position)}: {error.get('message')}"
+    open_ones = [root.name_of(at) for at in range(len(root)) if root.state[at] == PENDING]
+    if open_ones:
+        return f"the run never ends: {open_ones[0]} asks for more than there is"
+    return f"the run does not complete: it is {root.status.value}"
 
 
 def _guess_sentence(names: Sequence[str], guess: Expectation, child: str) -> str:

@@ -6,8 +6,8 @@ CREATE TABLE profile (
     subject    TEXT    NOT NULL,
     size_class INTEGER NOT NULL,               -- of the parameters' bytes (base 4); -1: whatever their size
     count      INTEGER NOT NULL,               -- attempts that ever counted
-    samples    TEXT    NOT NULL,               -- JSON: {"duration_s": [...], "cpu_s": [...], "memory_bytes": [...], "items": [...]}
-    median_s   REAL    NOT NULL,
+    samples    TEXT    NOT NULL,               -- JSON: {"items": [...], "duration_s": [...], "cpu_s": [...], "memory_bytes": [...]}
+    median_s   REAL    NOT NULL,               -- -1 where no duration is known
     p90_s      REAL    NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (subject, size_class)

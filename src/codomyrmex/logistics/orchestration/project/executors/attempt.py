@@ -144,6 +144,12 @@ class Outcome:
     error: ErrorInfo | None = None
     cache_row: tuple[Any, ...] | None = None
     cached: bool = False
+    parameters_bytes: int = 0
+    cpu_s: float | None = None
+    """CPU time of all that ran for it; None where that is not known."""
+    memory_bytes: int | None = None
+    """The most memory it held at a time beyond what its worker had before; what it was held to, or more, where it
+    ran out of memory. None where that is not known."""
 
 
 Note = Callable[[str, Mapping[str, Any]], None]

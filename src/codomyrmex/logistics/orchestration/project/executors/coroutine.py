@@ -133,4 +133,5 @@ class AsyncExecutor:
             started_us=started_us,
             ended_us=started_us + duration_ns // 1000,
             duration_s=duration_ns / 1e9,
+            parameters_bytes=len(attempt.parameters),
         )

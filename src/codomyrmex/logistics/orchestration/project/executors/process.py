@@ -292,6 +292,7 @@ class ProcessExecutor:
             self._pool.replace(worker)
             return None
         outcome = _outcome(header, body)
+        outcome.parameters_bytes = len(begun.attempt.parameters)
         if worker.kind.holds_devices or "spent" in header:
             begun.outcome = outcome
             worker.close()
@@ -370,4 +371,6 @@ def _outcome(header: dict[str, Any], body: bytes) -> Outcome:
         started_us=header["started_us"],
         ended_us=header["ended_us"],
         duration_s=header["duration_s"],
+        cpu_s=header["cpu_s"],
+        memory_bytes=header["memory_bytes"],
     )

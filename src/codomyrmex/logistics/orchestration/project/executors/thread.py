@@ -29,6 +29,8 @@ from codomyrmex.logistics.orchestration.project.executors.worker import invoke, 
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.executors.worker.file_codecs import ValueFiles
 
+CPU_KNOWN_FROM_NS = 1_000_000
+"""Of a shorter attempt the CPU time is not asked for, which would cost it more than that is worth."""
 PLAIN = frozenset({type(None), bool, int, float, str, list, dict})
 """Types of values that nobody has to wait for."""
 
@@ -94,6 +96,7 @@ class ThreadExecutor:
         entered = current.enter(call)
         hiding = redaction.enter(redaction.Redactor(secrets)) if secrets else None
         started_us, started_ns = time.time_ns() // 1000, time.monotonic_ns()
+        cpu_ns = time.thread_time_ns()
         result = error = None
         try:
             if function is None:
@@ -123,6 +126,8 @@ class ThreadExecutor:
             started_us=started_us,
             ended_us=started_us + duration_ns // 1000,
             duration_s=duration_ns / 1e9,
+            parameters_bytes=len(parameters),
+            cpu_s=(time.thread_time_ns() - cpu_ns) / 1e9 if duration_ns >= CPU_KNOWN_FROM_NS else None,
         )
 
     def cancel(self, token: str, *, kill: bool = False) -> bool:

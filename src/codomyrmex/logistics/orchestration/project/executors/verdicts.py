@@ -75,12 +75,17 @@ def outcome_of(
         exit_code=verdict.get("exit_code"),
         signal=verdict.get("signal"),
     )
-    return ended_now(kind, error, started_us, started_s)
+    outcome = ended_now(kind, error, started_us, started_s)
+    outcome.parameters_bytes = len(attempt.parameters)
+    if kind is OutcomeKind.OUT_OF_MEMORY:
+        outcome.memory_bytes = verdict.get("used_bytes")
+    return outcome
 
 
 def limited(outcome: Outcome, attempt: Attempt) -> Outcome:
-    """A failed allocation under a hard limit says which limit that was."""
+    """A failed allocation under a hard limit says which limit that was, and that it needs more than that."""
     if attempt.memory_hard and attempt.memory_bytes and outcome.error is not None:
+        outcome.memory_bytes = max(outcome.memory_bytes or 0, attempt.memory_bytes)
         limit = (
             f"it may have {_size(attempt.memory_bytes)} of address space beyond what its worker started with"
         )

@@ -12,7 +12,7 @@ import select
 import signal
 import time
 
-from . import redaction, tree
+from . import redaction, tree, usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run_arguments(
     output = _Output(process)
     try:
         output.pump()
-        status = process.wait()
+        status = _wait(process)
     except BaseException:
         _end_group(process)
         raise
@@ -219,6 +219,18 @@ class _Output:
             self._kept[source] += stream.feed(b"", final=True)
         one, two = (bytes(kept[-TAIL_BYTES:]).decode("utf-8", "replace") for kept in self._kept.values())
         return one, two
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Waits for the end of a command, and keeps what it used for the attempt; its status as `Popen.wait` gives it."""
+    if process.returncode is None:
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except ChildProcessError:
+            return process.wait()  # somebody else has collected it
+        process.returncode = os.waitstatus_to_exitcode(status)
+        usage.command_ended(used)
+    return process.returncode
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -32,6 +32,7 @@ from . import (
     spool,
     stub_package,
     tree,
+    usage,
     values,
 )
 from .log_pump import PumpedOutput
@@ -82,6 +83,7 @@ class Runner:
         self._generation = 0
         self._modules = Modules(options["roots"])
         self._offspring = offspring.Offspring(os.getppid())
+        self._usage = usage.Usage()
         self._current = stub_package.install()
         self._task: CurrentTask | None = None
         self._streams = (sys.stdout, sys.stderr)
@@ -153,6 +155,7 @@ class Runner:
         os.environ["CODOMYRMEX_ATTEMPT"] = header["token"]
         before = self._environ.copy()
         cells = self._cells
+        self._usage.begin()
         started_us = time.time_ns() // 1000
         started_ns = time.monotonic_ns()
         self._begin(header, started_ns)
@@ -172,14 +175,17 @@ class Runner:
         finally:
             cells[page.ACTIVE] = 0
         duration_s = (time.monotonic_ns() - started_ns) / 1e9
+        cpu_s, memory_bytes = self._usage.end()
         self._wait_while_killed()
         self._finish(header, before)
         ended_us = started_us + int(duration_s * 1e6)
         error = b"null" if fields is None else _json(fields)
         spent = b',"spent":true' if self._is_spent() else b""
+        took = (started_us, ended_us, duration_s, cpu_s)
+        peak = b"null" if memory_bytes is None else b"%d" % memory_bytes
         self._send(
-            b'{"kind":"%b","started_us":%d,"ended_us":%d,"duration_s":%r,"error":%b%b}'
-            % (kind.encode(), started_us, ended_us, duration_s, error, spent),
+            b'{"kind":"%b","started_us":%d,"ended_us":%d,"duration_s":%r,"cpu_s":%.6f,"memory_bytes":%b,"error":%b%b}'
+            % (kind.encode(), *took, peak, error, spent),
             result,
         )
 

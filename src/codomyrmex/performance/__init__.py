@@ -1,0 +1,1 @@
+"""How long work takes and what it needs, learned from what was done."""
