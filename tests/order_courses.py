@@ -1,4 +1,4 @@
-"""Workloads that put the order of work to the test; each seed is another one. What is measured comes back as figures."""
+"""Workloads that put the order of work to the test; each seed is another one. What comes back are figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,12 @@ class BigAmongSmall:
 
 
 def big_among_small(
-    seed: int, *, lasts_s: float, load: float = SMALL_LOAD, policy: OrderPolicy | None = None, big: str = "normal"
+    seed: int,
+    *,
+    lasts_s: float,
+    load: float = SMALL_LOAD,
+    policy: OrderPolicy | None = None,
+    big: str = "normal",
 ) -> BigAmongSmall:
     """8 CPUs busy with small tasks that come at random, and every 200 s or so one that wants all of them."""
     chance = Random(seed)
@@ -112,9 +117,7 @@ def crowd(seed: int, *, tasks: int, load: float, policy: OrderPolicy | None = No
         lasts_s = chance.choice((1.0, 10.0, 100.0, chance.uniform(1, 300)))
         at_s += chance.expovariate(load * CPUS / 65.4)
         priority = chance.choices(PRIORITIES, (2, 4, 2, 1))[0]
-        jobs.append(
-            Job(at_us=round(at_s * SECOND), lasts_us=round(lasts_s * SECOND), priority=priority)
-        )
+        jobs.append(Job(at_us=round(at_s * SECOND), lasts_us=round(lasts_s * SECOND), priority=priority))
     return Laboratory(policy=policy or OrderPolicy()).run(jobs)
 
 

@@ -105,7 +105,10 @@ class Laboratory:
         """CPU seconds that tasks of such jobs had until an instant."""
         until_us = round(until_s * SECOND)
         return sum(
-            (min(each.end_us, until_us) - min(each.start_us, until_us)) / SECOND * each.request.cpu_milli / 1000
+            (min(each.end_us, until_us) - min(each.start_us, until_us))
+            / SECOND
+            * each.request.cpu_milli
+            / 1000
             for each in self.went
             if all(getattr(each.job, name) == value for name, value in of.items())
         )
@@ -145,14 +148,27 @@ def _workflow(
     max_parallel: int | None,
     isolation: str,
 ) -> CompiledWorkflow:
-    step = {"name": "task", "module": "jobs", "action": "work", "priority": priority, "resources": dict(asks)}
+    step: dict[str, Any] = {
+        "name": "task",
+        "module": "jobs",
+        "action": "work",
+        "priority": priority,
+        "resources": dict(asks),
+    }
     steps: list[dict[str, Any]] = [step]
     if chained:
         links = [[f"task-{number - 1}"] if number else [] for number in range(items)]
-        steps = [{**step, "name": f"task-{number}", "dependencies": link} for number, link in enumerate(links)]
+        steps = [
+            {**step, "name": f"task-{number}", "dependencies": link} for number, link in enumerate(links)
+        ]
     elif items > 1:
         step["foreach"] = [None] * items
-    document: dict[str, Any] = {"codomyrmex": 1, "name": "job", "steps": steps, "defaults": {"isolation": isolation}}
+    document: dict[str, Any] = {
+        "codomyrmex": 1,
+        "name": "job",
+        "steps": steps,
+        "defaults": {"isolation": isolation},
+    }
     if max_parallel is not None:
         document["max_parallel"] = max_parallel
     return compile_workflow(load_text(json.dumps(document)).document)
@@ -197,7 +213,9 @@ def overtaken(went: Iterable[Went], policy: OrderPolicy) -> list[tuple[Went, int
     return found
 
 
-def part_of(lab: Laboratory, session: str | None, began_s: float, until_s: float, capacity: Mapping[str, int]) -> float:
+def part_of(
+    lab: Laboratory, session: str | None, began_s: float, until_s: float, capacity: Mapping[str, int]
+) -> float:
     """What a session had of the machine over a time: seconds times the largest share of anything."""
     found = 0.0
     for each in lab.went:

@@ -1,4 +1,4 @@
-"""`Admission` beside a plain reading of its rules that goes through all that waits, each time; and what a rollback leaves.
+"""`Admission` beside a plain reading of its rules that looks at all that waits each time; what a rollback leaves.
 
 The oracle knows nothing of shapes, lanes, heaps, parking or journals: a list of waiting positions, a list of attempts.
 """
@@ -105,7 +105,8 @@ class World:
         self.admission.named.load([seats], {})
         for run, session in enumerate(SESSIONS):
             party = self.admission.party(session, mode=MODES.get(session), weight=1.0 + run, told_by=run)
-            caps = () if CAPS[run] is None else (((run, -1), CAPS[run]),)
+            most = CAPS[run]
+            caps = () if most is None else (((run, -1), most),)
             for number, request in enumerate(REQUESTS):
                 self.lanes[run, number] = self.admission.lane(
                     Run(run), request=request, quick=False, caps=caps, party=party
@@ -133,8 +134,9 @@ class World:
             assert (first, end) == (found.position, found.position + 1)
             self.working.append((lane, admission.claim(lane)))
             self.waiting.remove(found)
-            yield lane.key[:1] + (lane.number,), first
+            yield (*lane.key[:1], lane.number), first
         assert self.first() is None
+        admission.look_back()
         if refused:
             admission.rollback()
             self.waiting, self.working, self.positions = before
@@ -155,7 +157,8 @@ class World:
         if not able:
             return None
         turn = min(
-            (each.lane.shape.party for each in able), key=lambda party: (*party.turn(self.now_us), party.number)
+            (each.lane.shape.party for each in able),
+            key=lambda party: (*party.turn(self.now_us), party.number),
         )
         return min((each for each in able if each.lane.shape.party is turn), key=_order)
 
@@ -182,11 +185,15 @@ class World:
         cap = CAPS[run]
         if cap is not None and sum(each.run.number == run for each, _ in self.working) >= cap:
             return False
-        return not party.policy.one_at_a_time or all(each.shape.party is not party for each, _ in self.working)
+        return not party.policy.one_at_a_time or all(
+            each.shape.party is not party for each, _ in self.working
+        )
 
     def _fits(self, lane: Lane) -> bool:
         free = self._free()
-        return len(self.working) < WORKERS and all(amount <= free[id] for id, amount in _amounts(lane.request))
+        return len(self.working) < WORKERS and all(
+            amount <= free[id] for id, amount in _amounts(lane.request)
+        )
 
     def _passes(self, request: Request, kept: Request) -> bool:
         """Whether it leaves what the other lacks, and enough of what there is enough of."""

@@ -28,7 +28,12 @@ def went(mode: OrchestrationMode, *jobs: Job) -> list[tuple[str, float]]:
 
 
 def test_sequential_is_one_at_a_time_in_the_order_in_which_they_became_ready() -> None:
-    jobs = [Job(priority="low"), Job(priority="critical"), Job(at_us=1, asks=BOTH), Job(at_us=1, priority="high")]
+    jobs = [
+        Job(priority="low"),
+        Job(priority="critical"),
+        Job(at_us=1, asks=BOTH),
+        Job(at_us=1, priority="high"),
+    ]
     assert went(SEQUENTIAL, *jobs) == [("low", 0.0), ("critical", 1.0), ("normal", 2.0), ("high", 3.0)]
 
 
@@ -46,7 +51,11 @@ def test_priority_is_the_highest_first_however_long_others_wait() -> None:
 
 
 def test_resource_aware_is_the_most_urgent_first_and_large_requests_before_small() -> None:
-    short, long, large = Job(items=4), Job(lasts_us=3 * SECOND, items=2), Job(lasts_us=5 * SECOND // 2, asks=BOTH)
+    short, long, large = (
+        Job(items=4),
+        Job(lasts_us=3 * SECOND, items=2),
+        Job(lasts_us=5 * SECOND // 2, asks=BOTH),
+    )
     lab = Laboratory(machine=TWO_CPUS).run([short, long, large])
     first = [each.job for each in lab.went]
     assert first == [large, long, long, short, short, short, short]  # 2.5 s x (1 + 1) before 3 s x (1 + 0.5)

@@ -88,7 +88,9 @@ def test_no_more_is_given_out_than_there_is_and_everything_ends(jobs: list[Job])
 @given(jobs=st.lists(JOBS, max_size=8))
 @settings(max_examples=30)
 def test_no_run_has_more_at_once_than_it_may(jobs: list[Job]) -> None:
-    jobs = [replace(job, at_us=job.at_us + number) for number, job in enumerate(jobs)]  # no two of them are equal
+    jobs = [
+        replace(job, at_us=job.at_us + number) for number, job in enumerate(jobs)
+    ]  # no two of them are equal
     lab = laboratory().run(jobs)
     for job in jobs:
         own = [each for each in lab.went if each.job == job and each.end_us > each.start_us]
@@ -99,7 +101,14 @@ def test_no_run_has_more_at_once_than_it_may(jobs: list[Job]) -> None:
 @settings(max_examples=30)
 def test_short_tasks_that_share_a_slot_end_too_and_leave_nothing(jobs: list[Job]) -> None:
     quick = [
-        replace(job, lasts_us=min(job.lasts_us, 1000), items=job.items * 40, isolation="thread", session=None, asks=asks)
+        replace(
+            job,
+            lasts_us=min(job.lasts_us, 1000),
+            items=job.items * 40,
+            isolation="thread",
+            session=None,
+            asks=asks,
+        )
         for job in jobs
         for asks in [tuple(each for each in job.asks if each[0] in ("cpu", "seats"))]
     ]
@@ -128,7 +137,9 @@ def crowd_of(drawn: list[tuple[int, tuple[int, int], int]]) -> list[Job]:
 
 @given(drawn=CROWDS)
 @settings(max_examples=60)
-def test_nobody_for_whom_room_is_kept_is_delayed_by_what_comes_later(drawn: list[tuple[int, tuple[int, int], int]]) -> None:
+def test_nobody_for_whom_room_is_kept_is_delayed_by_what_comes_later(
+    drawn: list[tuple[int, tuple[int, int], int]],
+) -> None:
     """Room is kept at some instant; with nothing that came after it, the task would begin at the same time."""
     jobs = crowd_of(drawn)
     lab = laboratory().run(jobs, until_s=0)

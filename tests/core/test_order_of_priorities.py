@@ -16,7 +16,9 @@ STRICT = OrderPolicy(mode=OrchestrationMode.PRIORITY)
 
 
 @pytest.mark.parametrize(("pressure", "bound_s"), [("normal", 1200.0), ("high", 1800.0)])
-def test_low_waits_at_most_its_bound_and_one_task_under_constant_pressure(pressure: str, bound_s: float) -> None:
+def test_low_waits_at_most_its_bound_and_one_task_under_constant_pressure(
+    pressure: str, bound_s: float
+) -> None:
     found = low_under_pressure(pressure, rounds=2, task_s=TASK_S)
     assert (found.lows, found.bound_s, found.overtaken) == (2, bound_s, 0)
     assert bound_s - TASK_S <= found.longest_wait_s <= bound_s + TASK_S
@@ -47,7 +49,11 @@ def test_the_check_finds_who_is_overtaken() -> None:
 
 def test_what_is_critical_waits_for_a_slot_and_nothing_else_while_others_have_waited_for_hours() -> None:
     chance = Random(5)
-    backlog = [Job(lasts_us=20 * SECOND, priority=chance.choice(("low", "normal", "high"))) for _ in range(3000)]
-    calls = [Job(at_us=number * 500 * SECOND, lasts_us=SECOND, priority="critical") for number in range(1, 11)]
+    backlog = [
+        Job(lasts_us=20 * SECOND, priority=chance.choice(("low", "normal", "high"))) for _ in range(3000)
+    ]
+    calls = [
+        Job(at_us=number * 500 * SECOND, lasts_us=SECOND, priority="critical") for number in range(1, 11)
+    ]
     lab = Laboratory().run([*backlog, *calls])
     assert max(lab.waits_s(priority="critical")) <= 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
@@ -10,7 +12,7 @@ from order_courses import MIXES, mixed
 from order_laboratory import EIGHT_CPUS, SECOND, Job, Laboratory, part_of
 
 HOURS = 20_000
-ALWAYS = {"lasts_us": 4 * SECOND, "items": HOURS}
+ALWAYS: dict[str, Any] = {"lasts_us": 4 * SECOND, "items": HOURS}
 
 
 def parts(lab: Laboratory, began_s: float, until_s: float, *sessions: str) -> list[float]:
@@ -76,7 +78,10 @@ def test_a_session_gets_all_that_others_do_not_use() -> None:
 
 def test_a_session_that_came_back_shares_at_once() -> None:
     jobs = [Job(session="a", weight=3.0, **ALWAYS), Job(session="b", **ALWAYS)]
-    jobs += [Job(session="c", weight=4.0, at_us=at_s * SECOND, lasts_us=4 * SECOND, items=300) for at_s in (300, 900)]
+    jobs += [
+        Job(session="c", weight=4.0, at_us=at_s * SECOND, lasts_us=4 * SECOND, items=300)
+        for at_s in (300, 900)
+    ]
     lab = Laboratory().run(jobs, until_s=1300)
     for began_s in (310, 910):
         a, b, c = parts(lab, began_s, began_s + 200, "a", "b", "c")
@@ -84,7 +89,7 @@ def test_a_session_that_came_back_shares_at_once() -> None:
 
 
 def test_the_mode_of_one_session_says_nothing_of_the_other() -> None:
-    one = {"mode": OrchestrationMode.SEQUENTIAL, "session": "a"}
+    one: dict[str, Any] = {"mode": OrchestrationMode.SEQUENTIAL, "session": "a"}
     jobs = [Job(**one, **ALWAYS), Job(session="b", **ALWAYS)]
     lab = Laboratory().run(jobs, until_s=400)
     assert parts(lab, 0, 400, "a", "b") == [50.0, 350.0]

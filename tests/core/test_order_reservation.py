@@ -16,7 +16,9 @@ IN_TIME_S = OrderPolicy().reserve_after_s + SMALL_S[1]
 
 
 @pytest.mark.parametrize("seed", [1, 3])
-def test_a_whole_machine_task_waits_no_longer_than_it_takes_to_be_reserved_and_one_small_task(seed: int) -> None:
+def test_a_whole_machine_task_waits_no_longer_than_it_takes_to_be_reserved_and_one_small_task(
+    seed: int,
+) -> None:
     found = big_among_small(seed, lasts_s=LASTS_S)
     assert found.bigs == LASTS_S // 200
     assert found.longest_wait_s <= IN_TIME_S

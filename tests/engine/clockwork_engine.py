@@ -1,4 +1,4 @@
-"""A real engine whose time is a test's: attempts end when the clock says so, and the clock moves only when all is quiet.
+"""A real engine whose time is a test's: the clock moves only when all is quiet, and attempts end when it says so.
 
 Store, drain, slots, timekeeper and recovery are those of every engine. Three things are the test's: the clock; what
 an attempt does (it waits until the clock has reached its end); and when the drain runs. All that happens at one
@@ -293,7 +293,11 @@ class Clockwork:
     def tick(self, until_us: int | None = None) -> bool:
         """Goes to the next instant at which something is due; False where it lies behind `until_us`."""
         ends_us = [each.end_us for each in self._executor.working.values()]
-        deadlines = self.host.orchestrator.timekeeper._deadlines
+        timekeeper = self.host.orchestrator.timekeeper
+        timekeeper.run_here(lambda: None)  # a deadline of no time may have come while the drain was at work
+        deadlines = timekeeper._deadlines
+        if self._drain.has_news:
+            ends_us.append(self.clock.now_us())
         if deadlines:
             ends_us.append(round(deadlines[0][0] * 1_000_000))
         if until_us is not None and (not ends_us or min(ends_us) > until_us):
@@ -305,7 +309,9 @@ class Clockwork:
         at_us = max(self.clock.now_us(), min(ends_us))
         self._stuck = self._stuck + 1 if at_us == self.clock.now_us() else 0
         if self._stuck > STUCK_AFTER:
-            raise AssertionError(f"the clock stands still: {deadlines[:3]}, {list(self._executor.working.values())[:3]}")
+            raise AssertionError(
+                f"the clock stands still: {deadlines[:3]}, {list(self._executor.working.values())[:3]}"
+            )
         self.clock.set(at_us)
         self._end_attempts()
         self._ring()
@@ -383,7 +389,7 @@ class Clockwork:
         return list(dict.fromkeys(run.name_of(event[1]) for _at, event in lines if event[0] == "started"))
 
     def times(self) -> dict[str, tuple[int, int]]:
-        """When each task began and ended, by its name in a plan; a task that was tried again first began with its first."""
+        """When each task began and ended, by its name in a plan; one tried again began with its first attempt."""
         found: dict[str, tuple[int, int]] = {}
         states = {self._place(run): run for run in self._states.values()}
         for place, lines in self.journal().items():

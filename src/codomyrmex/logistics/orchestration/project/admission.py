@@ -22,6 +22,7 @@ from codomyrmex.logistics.orchestration.project.fair_share import Party
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare, MachineTaken
 from codomyrmex.logistics.orchestration.project.named_resources import NOTHING, Taken
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
+from codomyrmex.logistics.orchestration.project.overdue import Overdue
 from codomyrmex.logistics.orchestration.project.ready_queues import Capacity, ReadyQueues
 from codomyrmex.logistics.orchestration.project.reservation import may_pass, takes_what_lacks
 from codomyrmex.logistics.orchestration.project.resource_request import GPU
@@ -61,7 +62,7 @@ class Admission(ReadyQueues):
         """True once something was held back for that reason."""
         self.hopeless: Collection[Shape] = ()
         """What others keep too much of for it ever to fit: no room is kept for these."""
-        self._kept_for: Shape | None = None
+        self._kept_for: Overdue | None = None
 
     def mark(self, now_us: int = 0) -> None:
         """From here on `rollback` undoes; what is decided is decided at `now_us`."""
@@ -74,12 +75,11 @@ class Admission(ReadyQueues):
             return None
         kept_for = self._kept_for
         if kept_for is not None:
-            lane = self._head(kept_for)
+            lane = self._head(kept_for.shape)
             if lane is None:
-                self._journal.append((self._keep_for, (kept_for,)))
-                self._kept_for = kept_for = None
-                self._look_us = 0
-            elif self._fits(kept_for, lane):
+                self._keep_for(None)
+                kept_for = None
+            elif self._fits(kept_for.shape, lane):
                 return lane
         for party in self._in_turn():
             found = self._first_of(party, kept_for)
@@ -93,7 +93,7 @@ class Admission(ReadyQueues):
         waiting = [party for party, shapes in self._open.items() if shapes]
         return sorted(waiting, key=lambda party: (*party.turn(self._now_us), party.number))
 
-    def _first_of(self, party: Party, kept_for: Shape | None) -> Lane | None:
+    def _first_of(self, party: Party, kept_for: Overdue | None) -> Lane | None:
         cpu_milli, held, may_ask = self.share.cpu_milli, self._held, self.may_ask
         best: Lane | None = None
         first: Entry | None = None
@@ -122,7 +122,7 @@ class Admission(ReadyQueues):
                 if may_ask and self._shortfall(shape, lane):
                     best, first = None, head  # whoever is behind it has to wait until it was asked for
                 continue
-            if kept_for is not None and not may_pass(shape, kept_for, self.share, self.named, self.workers):
+            if kept_for is not None and not self._passes(shape, lane, kept_for):
                 continue
             best, first = lane, head
         self.stopped_short |= first is not None and best is None
@@ -138,7 +138,7 @@ class Admission(ReadyQueues):
     @property
     def kept_for(self) -> tuple[Any, int, int] | None:
         """Who room is kept for: run, position, and since when it has been ready; None where for nobody."""
-        lane = self._kept_for.top() if self._kept_for is not None else None
+        lane = self._kept_for.shape.top() if self._kept_for is not None else None
         if lane is None:
             return None
         head = lane.heap[0]
@@ -148,21 +148,20 @@ class Admission(ReadyQueues):
         """Keeps room for the task that has waited longest, once that is too long; before anything is admitted.
 
         Only for one of the party whose turn it is, only where it does not fit, and only where what it lacks will
-        come from attempts of this engine.
+        come from attempts of this engine. One that fits is looked after (`look_back`).
         """
+        self._overdue, self._passed = None, False
         kept_for = self._kept_for
         if kept_for is not None:
-            lane = self._head(kept_for)
-            if lane is not None and not self._in_vain(kept_for, lane):
+            lane = self._head(kept_for.shape)
+            if lane is not None and not self._in_vain(kept_for.shape, lane):
                 return
-            self._journal.append((self._keep_for, (kept_for,)))
-            self._kept_for = None
-            self._look_us = 0
+            self._keep_for(None)
         if self._now_us < self._look_us:
             return
         now_us = self._now_us
         party = next((each for each in self._in_turn() if self._open[each]), None)
-        oldest: tuple[int, Shape] | None = None
+        blocked: list[Overdue] = []
         least_us = now_us + self.policy.reserve_after_us
         for shape in self._all_open():
             lane = self._head(shape)
@@ -171,26 +170,43 @@ class Admission(ReadyQueues):
             ready_us = lane.heap[0][3]
             due_us = ready_us + shape.party.policy.reserve_after_us
             least_us = min(least_us, due_us)
-            if due_us > now_us or shape.party is not party or (oldest is not None and ready_us >= oldest[0]):
+            if due_us > now_us or shape.party is not party or self._in_vain(shape, lane):
                 continue
-            if not self._fits(shape, lane) and not self._in_vain(shape, lane):
-                oldest = ready_us, shape
+            if not self._fits(shape, lane):
+                blocked.append(Overdue.head_of(lane))
+            elif self._overdue is None or ready_us < self._overdue.head[3]:
+                self._overdue = Overdue.head_of(lane)
         self._look_us = max(now_us, least_us)
-        if oldest is not None and self._contested(oldest[1]):
-            self._journal.append((self._keep_for, (None,)))
-            self._kept_for = oldest[1]
+        for overdue in sorted(blocked, key=lambda each: (each.head[3], each.head)):
+            if self._contested(overdue):
+                self._keep_for(overdue)
+                break
 
-    def _contested(self, shape: Shape) -> bool:
-        """Whether something that could begin now would take of what a shape lacks; else nobody passes it."""
+    def look_back(self) -> None:
+        """After all was admitted: keeps room for a task that had waited too long, fitted, and was passed."""
+        overdue = self._overdue
+        if overdue is None or not self._passed or self._kept_for is not None or not overdue.waits:
+            return
+        if not self._fits(overdue.shape, overdue.lane):
+            self._keep_for(overdue)
+
+    def _contested(self, overdue: Overdue) -> bool:
+        """Whether something that could begin now would take of what one lacks; else nobody passes it."""
         if self.workers <= 0:
             return True
         for other in self._all_open():
             lane = self._head(other)
-            if lane is None or not takes_what_lacks(other, shape, self.share, self.named):
+            if lane is None or overdue.spares(lane, self._now_us) or not self._fits(other, lane):
                 continue
-            if self._fits(other, lane):
+            if takes_what_lacks(other, overdue.shape, self.share, self.named):
                 return True
         return False
+
+    def _passes(self, shape: Shape, lane: Lane, kept_for: Overdue) -> bool:
+        """Whether one attempt of a lane may begin although room is kept for another."""
+        if kept_for.spares(lane, self._now_us):
+            return True
+        return may_pass(shape, kept_for.shape, self.share, self.named, self.workers)
 
     def _in_vain(self, shape: Shape, lane: Lane) -> bool:
         """True where no room that is kept helps: a quota, or others, hold it up, not attempts of this engine."""
@@ -247,7 +263,7 @@ class Admission(ReadyQueues):
             short = self._shortfall(shape, lane)
             if not short:
                 continue
-            place = (shape is not self._kept_for, lane.heap[0])
+            place = (self._kept_for is None or shape is not self._kept_for.shape, lane.heap[0])
             if first is None or place < first:
                 best, first, head = shape, place, short
             count = min(self.workers, sum(self.waiting_in(each, self.workers) for each in shape.lanes()))
@@ -260,10 +276,8 @@ class Admission(ReadyQueues):
         self._count(lane, 1)
         self._journal.append((self._count, (lane, -1)))
         shape = lane.shape
-        if shape is self._kept_for:
+        if self._kept_for is not None and shape is self._kept_for.shape:
             self._keep_for(None)
-            self._look_us = 0  # others may have waited too long behind it
-            self._journal.append((self._keep_for, (shape,)))
         since_us = self._hold_share(shape) if len(self._parties) > 1 else None
         if not lane.extra:
             return NO_CLAIM if since_us is None else Claim(since_us=since_us)
@@ -344,5 +358,11 @@ class Admission(ReadyQueues):
         party.hold(self._part(shape), self._now_us)
         return self._now_us
 
-    def _keep_for(self, shape: Shape | None) -> None:
-        self._kept_for = shape
+    def _keep_for(self, overdue: Overdue | None) -> None:
+        """Keeps room for somebody else now; others may have waited too long behind the last one."""
+        self._journal.append((self._kept, (self._kept_for,)))
+        self._kept_for = overdue
+        self._look_us = 0
+
+    def _kept(self, overdue: Overdue | None) -> None:
+        self._kept_for = overdue

@@ -58,6 +58,10 @@ def plan_adoption(batch: Batch, news: Adoption, durations_s: Sequence[float] | N
     """A run begins here, or goes on; `durations_s` is what its steps are expected to take, if that is known."""
     run = news.run
     run.tails = tails_of(run.workflow.graph, durations_s)
+    run.began_us = batch.now_us
+    if durations_s is not None:
+        worked_s = [each for step, each in enumerate(durations_s) if step not in run.workflow.waiting]
+        run.task_s = sum(worked_s) / len(worked_s) if worked_s else 0.0
     if run.options.follow is not None and run.turn is None:
         run.turn = Turn(run.options.follow)
         run.turn.began_us = batch.now_us
@@ -152,6 +156,7 @@ def _learn(run: RunState, position: int, newest_s: float) -> None:
     """How long the attempts of a step take."""
     spec = run.workflow.spec_of[run.step_of(position)]
     before = run.typical_s[spec]
+    run.slowest_s = max(run.slowest_s, newest_s)
     run.typical_s[spec] = newest_s if before < 0 else before + LEARNING * (newest_s - before)
 
 

@@ -12,7 +12,7 @@ never more than the quota allows. Parts of a GPU count as the next part that fil
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
@@ -51,8 +51,32 @@ def problem_of(plan: WorkflowPlan, run: RunState, named: Iterable[NamedResource]
     cap = root_cap(run)
     if cap is not None:
         making.caps[_MAX_PARALLEL] = cap
-    making.scope("", run.workflow, run.children, (), own_cap=None, root=_MAX_PARALLEL if cap else None)
+    root = (_MAX_PARALLEL,) if cap is not None else ()
+    making.add_run(_Scope(workflow=run.workflow, children=run.children, caps=root, root=root), ())
     return making.stated()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """One run of the tree: the task that starts it, none for the top, its definition, and its caps."""
+
+    task: str = ""
+    workflow: CompiledWorkflow
+    children: Mapping[str, ChildDefinition]
+    caps: tuple[str, ...]
+    root: tuple[str, ...]
+    """Of the caps, that of the whole tree."""
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its tasks."""
+        return f"{self.task}/" if self.task else ""
+
+    def below(self, task: str, child: ChildDefinition) -> _Scope:
+        """The run that one of its tasks starts; only the cap of the whole tree holds there too."""
+        return _Scope(
+            task=task, workflow=child.workflow, children=child.children, caps=self.root, root=self.root
+        )
 
 
 class _Making:
@@ -91,95 +115,68 @@ class _Making:
 
     # -- what waits for what ------------------------------------------------------------------------
 
-    def scope(
-        self,
-        prefix: str,
-        workflow: CompiledWorkflow,
-        children: Mapping[str, ChildDefinition],
-        gate: tuple[int, ...],
-        *,
-        own_cap: int | None,
-        root: str | None,
-    ) -> tuple[int, ...]:
+    def add_run(self, scope: _Scope, gate: tuple[int, ...]) -> tuple[int, ...]:
         """Adds the tasks of one run, none of which begins before `gate`; returns what its end waits for."""
-        own = None
-        if own_cap is not None:
-            own = f"(max_parallel of {prefix})"
-            self.caps[own] = own_cap
-        caps = [each for each in (own, root) if each is not None]
+        graph = scope.workflow.graph
         done: dict[int, tuple[int, ...]] = {}
         for phase in RunPhase:
-            steps = set(workflow.phase_steps(phase))
+            steps = set(scope.workflow.phase_steps(phase))
             ends: set[int] = set()
-            for step in (each for each in workflow.graph.order() if each in steps):
-                parents = workflow.graph.parents(step)
-                waits = tuple(sorted({job for parent in parents for job in done.get(parent, ())})) or gate
-                done[step] = self._step(prefix, workflow, children, step, waits, caps, root)
+            for step in (each for each in graph.order() if each in steps):
+                waits = tuple(sorted({job for parent in graph.parents(step) for job in done.get(parent, ())}))
+                waits = waits or gate
+                done[step] = self._add_step(scope, step, waits)
                 if done[step] != waits:
                     ends.difference_update(waits)
                 ends.update(done[step])
             gate = self._meet(sorted(ends)) or gate
         return gate
 
-    def _step(
-        self,
-        prefix: str,
-        workflow: CompiledWorkflow,
-        children: Mapping[str, ChildDefinition],
-        step: int,
-        waits: tuple[int, ...],
-        caps: Sequence[str],
-        root: str | None,
-    ) -> tuple[int, ...]:
+    def _add_step(self, scope: _Scope, step: int, waits: tuple[int, ...]) -> tuple[int, ...]:
         """Adds a step with its items, or the runs that it starts; a step that the plan leaves out passes on."""
+        workflow = scope.workflow
         spec, wait = workflow.spec(step), workflow.waiting.get(step)
-        names = self.tree.pieces(prefix, workflow.names[step])
+        names = self.tree.pieces(scope.prefix, workflow.names[step])
         starts_runs = wait is not None and bool(wait.child)
         at_once = spec.max_parallel or (CHILDREN_AT_ONCE if starts_runs else None)
-        child = children.get(wait.child) if wait is not None else None
-        if child is not None and at_once and any(self.tree.has_run(name) for name in names):
-            return self._runs(names, child, self._meet(waits), at_once, root)
+        child = scope.children.get(wait.child) if wait is not None else None
         if len(names) > 1:
             waits = self._meet(waits)
-        holding = [_WORKERS, *caps] if wait is None else []
+        if child is not None and at_once and any(self.tree.has_run(name) for name in names):
+            return self._add_runs([scope.below(name, child) for name in names], waits, at_once)
+        holding = [_WORKERS, *scope.caps] if wait is None else []
         if at_once is not None and len(names) > 1:
-            own = f"(max_parallel of {prefix}{workflow.names[step]})"
-            self.caps[own] = at_once
-            holding.append(own)
+            holding.append(self._cap(f"{scope.prefix}{workflow.names[step]}", at_once))
         jobs = [self._job(self.places[name], waits, holding) for name in names if name in self.places]
         return self._meet(jobs) or waits
 
-    def _runs(
-        self,
-        names: Sequence[str],
-        child: ChildDefinition,
-        waits: tuple[int, ...],
-        at_once: int,
-        root: str | None,
-    ) -> tuple[int, ...]:
+    def _add_runs(self, scopes: Sequence[_Scope], waits: tuple[int, ...], at_once: int) -> tuple[int, ...]:
         """Adds the runs that a step starts, in the order in which the plan opens them."""
-        spans = {name: self._span_in_plan(name) for name in names}
+        spans = {scope.task: self._span_in_plan(scope.task) for scope in scopes}
         ended: list[tuple[float, str]] = []
         ends: dict[str, tuple[int, ...]] = {}
-        for name in sorted(names, key=lambda each: spans[each]):
+        for scope in sorted(scopes, key=lambda each: spans[each.task]):
             gate = waits
             if len(ends) >= at_once:
                 self.exact = False
-                _end, earlier = heappop(ended)
+                earlier = heappop(ended)[1]
                 gate = self._meet(sorted({*waits, *ends[earlier]}))
-            ends[name] = self._run(name, child, gate, root)
-            heappush(ended, (spans[name][1], name))
+            ends[scope.task] = self._add_child(scope, gate)
+            heappush(ended, (spans[scope.task][1], scope.task))
         return self._meet(sorted({job for found in ends.values() for job in found}))
 
-    def _run(
-        self, name: str, child: ChildDefinition, gate: tuple[int, ...], root: str | None
-    ) -> tuple[int, ...]:
-        if not self.tree.has_run(name):
-            return (self._job(self.places[name], gate, ()),)
-        workflow = child.workflow
-        return self.scope(
-            f"{name}/", workflow, child.children, gate, own_cap=workflow.max_parallel, root=root
-        )
+    def _add_child(self, scope: _Scope, gate: tuple[int, ...]) -> tuple[int, ...]:
+        """Adds a run that a step starts; where the plan does not look into it, it only takes its time."""
+        if not self.tree.has_run(scope.task):
+            return (self._job(self.places[scope.task], gate, ()),)
+        most = scope.workflow.max_parallel
+        own = () if most is None else (self._cap(scope.prefix, most),)
+        return self.add_run(replace(scope, caps=(*own, *scope.caps)), gate)
+
+    def _cap(self, name: str, most: int) -> str:
+        name = f"(max_parallel of {name})"
+        self.caps[name] = most
+        return name
 
     def _span_in_plan(self, name: str) -> tuple[float, float]:
         members = [

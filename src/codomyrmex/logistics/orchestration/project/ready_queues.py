@@ -20,6 +20,7 @@ from codomyrmex.logistics.orchestration.project.followed_plan import Turn
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.named_resources import NamedResources
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy, Place
+from codomyrmex.logistics.orchestration.project.overdue import Overdue
 from codomyrmex.logistics.orchestration.project.request_shares import dominant_share
 from codomyrmex.logistics.orchestration.project.resource_request import CPU, GPU, Request
 from codomyrmex.logistics.orchestration.project.shapes import Cap, Entry, Lane, LaneKey, Shape
@@ -65,11 +66,17 @@ class ReadyQueues:
         """True once a run of a session was here."""
         self._look_us = 0
         """No task has waited too long before this."""
+        self._overdue: Overdue | None = None
+        """One that has waited too long and would fit,"""
+        self._passed = False
+        """and whether something went before it that is not older."""
         self._now_us = 0
         self._origin_us = 0
         """When something last came into empty queues: from there ageing classes count, so that it makes no difference
         at what time of day work begins."""
         self._lanes: dict[LaneKey, Lane] = {}
+        self._keys_of: dict[int, list[LaneKey]] = {}
+        """The lanes of each run."""
         self._filled: dict[LaneKey, Lane] = {}
         self._shapes: dict[tuple[int, Request, str | None], Shape] = {}
         self._parties: dict[str, Party] = {}
@@ -126,6 +133,7 @@ class ReadyQueues:
         pool: str | None = None,
         party: Party | None = None,
         turn: Turn | None = None,
+        root: int | None = None,
     ) -> Lane:
         """The lane for such requests of `run`; `step` is -1 unless the step has a cap of its own.
 
@@ -144,6 +152,7 @@ class ReadyQueues:
                 key,
                 self._lane_number,
                 run,
+                run.number if root is None else root,
                 shape,
                 request,
                 quick,
@@ -155,6 +164,7 @@ class ReadyQueues:
             )
             shape.lane_count += 1
             self._lanes[key] = found
+            self._keys_of.setdefault(run.number, []).append(key)
         return found
 
     def _shape(self, party: Party, request: Request, pool: str | None) -> Shape:
@@ -175,11 +185,21 @@ class ReadyQueues:
             self.wants_pools |= pool is not None
         return found
 
-    def offer(self, lane: Lane, rank: int, first: int, end: int, tail_s: float = 0.0) -> None:
+    def offer(
+        self,
+        lane: Lane,
+        rank: int,
+        first: int,
+        end: int,
+        tail_s: float = 0.0,
+        *,
+        began_us: int = 0,
+        span_us: int = 0,
+    ) -> None:
         """Puts positions `first` to `end - 1` in the queue.
 
         `rank` is that of their priority (of a run that follows a plan: that in the plan), `tail_s` the longest path
-        ahead of them.
+        ahead of them; `began_us` is when their run began, `span_us` how long its tasks let each other pass.
         """
         self._sequence += 1
         shape, now_us = lane.shape, self._now_us
@@ -191,7 +211,10 @@ class ReadyQueues:
             began_us = now_us if lane.turn.began_us is None else lane.turn.began_us
             place = shape.party.policy.place(1, began_us - self._origin_us, 0.0)[0], float(rank)
         else:
-            place = shape.party.policy.place(rank, now_us - self._origin_us, tail_s * (1.0 + shape.share))
+            policy = shape.party.policy
+            since_us = policy.counted_from_us(now_us, began_us=began_us, span_us=span_us)
+            place = policy.place(rank, since_us - self._origin_us, tail_s * (1.0 + shape.share))
+        lane.span_us = span_us
         entry: Entry = (*place, self._sequence, now_us, first, end)
         if len(self._parties) > 1 and not shape.party.account.held:
             self._come_back(shape.party)
@@ -238,6 +261,9 @@ class ReadyQueues:
         """Takes up to `at_most` positions of the head entry; the caller claims for the chunk with `claim`."""
         heap = lane.heap
         head = heap[0]
+        overdue = self._overdue
+        if overdue is not None and overdue.passed_by(lane, head, self._now_us):
+            self._passed = True
         first, end = head[4], head[5]
         if first + at_most < end:
             end = first + at_most
@@ -264,7 +290,7 @@ class ReadyQueues:
     def forget(self, run_number: int) -> None:
         """Drops the lanes of a run that has ended."""
         self._held.discard(run_number)
-        for key in [key for key in self._lanes if key[0] == run_number]:
+        for key in self._keys_of.pop(run_number, ()):
             lane = self._lanes.pop(key)
             self._filled.pop(key, None)
             lane.heap.clear()
@@ -374,5 +400,8 @@ class ReadyQueues:
         heapify(lane.heap)
         if lane.heap:
             self._show(lane)
-        else:
-            self._filled.pop(lane.key, None)
+            return
+        self._filled.pop(lane.key, None)
+        shape = lane.shape
+        if shape.top() is None:
+            self._open[shape.party].pop(shape, None)

@@ -15,6 +15,7 @@ from codomyrmex.logistics.orchestration.project.admission import Admission, Cap,
 from codomyrmex.logistics.orchestration.project.batch import Batch
 from codomyrmex.logistics.orchestration.project.fair_share import Party
 from codomyrmex.logistics.orchestration.project.news import Chunk
+from codomyrmex.logistics.orchestration.project.order_policy import span_of
 from codomyrmex.logistics.orchestration.project.resource_request import MEMORY, Request
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
@@ -76,9 +77,13 @@ def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
         pool=run.options.session,
         party=_party(admission, run),
         turn=run.turn,
+        root=None if run.parent is None else run.parent.root,
     )
     if run.turn is None:
-        admission.offer(lane, spec.priority.rank, first, end, run.tails[step])
+        span_us = span_of(run.task_s or run.slowest_s, run.workflow.main_count)
+        admission.offer(
+            lane, spec.priority.rank, first, end, run.tails[step], began_us=run.began_us, span_us=span_us
+        )
     else:
         admission.offer(lane, run.turn.rank_of(plan.name_of(first)), first, end)
 
@@ -154,6 +159,7 @@ def admit(admission: Admission, batch: Batch, claimed: Claimed) -> None:
         chunk = _fill_chunk(admission, batch, lane, limit)
         if chunk is not None and lane.request.named:
             claimed(batch, chunk, _task_name(batch.plan_for(lane.run), chunk.entries[0][0]))
+    admission.look_back()
     admission.take_back()
 
 
@@ -168,6 +174,8 @@ def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> C
                 entries.append((position, plan.start(position)))
         if lane.turn is not None:
             admission.follow(lane.turn, plan)
+            if not entries:
+                break  # the next of this lane may not be next in the plan
     if not entries:
         return None
     chunk.open = len(entries)

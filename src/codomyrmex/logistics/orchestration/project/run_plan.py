@@ -85,8 +85,9 @@ class RunPlan(RunOverlay):
         self.timers += [(ready_us, position) for position, ready_us in self.run.timers.items()]
         if self.deadline_us is not None and self.phase is RunPhase.MAIN:
             self.timers.append((self.deadline_us, RUN_DEADLINE))
+        lost = {position for position, _end in self.ready}  # they are offered already
         for position in self.present_positions():
-            if self.state_of(position) == PENDING:
+            if self.state_of(position) == PENDING and position not in lost:
                 self.ready.append((position, position + 1))
         waiting_steps.revive(self)
         self._go_on()

@@ -132,14 +132,59 @@ class RunState:
     """The columns of one run; see the module."""
 
     __slots__ = (
-        "attempts", "blocked", "children", "compensation", "counts", "crashes", "deadline_us", "decoded", "errors",
-        "failed_parents", "first_failure", "group_starts", "group_steps", "groups", "handler_failure", "id", "intent",
-        "journal_length", "load_output", "losses", "memory_raises", "number", "open", "options", "outcome",
-        "outputs", "parameters",
-        "parent", "paused_us", "phase", "result", "running", "signal_names", "signals",
-        "skipped_parents", "state", "status", "step_count", "stopped_groups", "stopping", "tails", "timers",
-        "turn", "typical_s",
-        "undoable", "undone", "waiting", "whole_output", "wish_cancelled", "workflow",
+        "attempts",
+        "began_us",
+        "blocked",
+        "children",
+        "compensation",
+        "counts",
+        "crashes",
+        "deadline_us",
+        "decoded",
+        "errors",
+        "failed_parents",
+        "first_failure",
+        "group_starts",
+        "group_steps",
+        "groups",
+        "handler_failure",
+        "id",
+        "intent",
+        "journal_length",
+        "load_output",
+        "losses",
+        "memory_raises",
+        "number",
+        "open",
+        "options",
+        "outcome",
+        "outputs",
+        "parameters",
+        "parent",
+        "paused_us",
+        "phase",
+        "result",
+        "running",
+        "signal_names",
+        "signals",
+        "skipped_parents",
+        "slowest_s",
+        "state",
+        "status",
+        "step_count",
+        "stopped_groups",
+        "stopping",
+        "tails",
+        "task_s",
+        "timers",
+        "turn",
+        "typical_s",
+        "undoable",
+        "undone",
+        "waiting",
+        "whole_output",
+        "wish_cancelled",
+        "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -195,10 +240,7 @@ class RunState:
         self.typical_s: array[float] = array("d", [-1.0]) * len(workflow.specs)
         """Per spec, how long its attempts take: the largest of late, slowly forgotten; -1 while unknown."""
         self._know_waits()
-        self.tails: array[float] = NO_TAILS
-        """Per step the longest path ahead (`tails`), from when the run begins here."""
-        self.turn: Turn | None = None
-        """Whose turn it is, where the run follows a plan, from when it begins here."""
+        self._begin_order()
         self.load_output: Callable[[int], bytes | None] = lambda position: None
         """Reads a recorded output that is not in memory."""
         self.whole_output: Callable[[bytes], bytes | None] = lambda output: output
@@ -236,6 +278,19 @@ class RunState:
         """The positions that undo, in their order, once that phase has begun."""
         self.undone = 0
         """How many of them, from the first, are known to have ended."""
+
+    def _begin_order(self) -> None:
+        """What decides which of its tasks go first; worked out when the run is taken up."""
+        self.tails: array[float] = NO_TAILS
+        """Per step the longest path ahead (`tails`), from when the run begins here."""
+        self.began_us = 0
+        """When it was taken up here."""
+        self.task_s = 0.0
+        """What one of its tasks is expected to take, as learned in earlier runs; 0 where nothing was."""
+        self.slowest_s = 0.0
+        """The longest that one of its tasks has taken here."""
+        self.turn: Turn | None = None
+        """Whose turn it is, where the run follows a plan, from when it begins here."""
 
     def _know_waits(self) -> None:
         """Of steps without a slot, or that run late if at all, nothing needs to be learned before others are quick."""

@@ -82,6 +82,8 @@ class Lane:
     key: LaneKey
     number: int
     run: Any
+    root: int
+    """The number of the run at the top of its tree."""
     shape: Shape
     request: Request
     quick: bool
@@ -92,6 +94,8 @@ class Lane:
     """Where its run follows a plan: who may begin."""
     cpu_milli: int = 0
     extra: bool = False
+    span_us: int = 0
+    """How long the tasks of its run let each other pass (`order_policy`)."""
     heap: list[Entry] = field(default_factory=list)
     chunks: int = 0
     """How many chunks of this lane are claimed."""
