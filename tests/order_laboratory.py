@@ -193,23 +193,29 @@ def most_held(went: Iterable[Went]) -> dict[str, int]:
     return most
 
 
-def overtaken(went: Iterable[Went], policy: OrderPolicy) -> list[tuple[Went, int]]:
-    """Who was overtaken by work that became ready too late for it, and when that did; tasks of equal requests."""
+def overtaken(went: Iterable[Went], policy: OrderPolicy) -> list[tuple[Went, Went]]:
+    """Who was overtaken by what became ready too late for that, and by what; tasks of equal requests.
+
+    Who is older and has waited so long that room is kept for it may go first, whatever came since.
+    """
     by_priority: dict[str, list[Went]] = {}
     for each in went:
         by_priority.setdefault(each.job.priority, []).append(each)
+    kept_after_us = round(policy.reserve_after_s * SECOND)
     found = []
     for other, others in by_priority.items():
         others = sorted(others, key=lambda each: each.start_us)
         starts = [each.start_us for each in others]
-        ready = [each.ready_us for each in others]
         for priority, tasks in by_priority.items():
-            most_s = policy.most_overtaken_s(TaskPriority(priority), TaskPriority(other))
+            most_us = policy.most_overtaken_s(TaskPriority(priority), TaskPriority(other)) * SECOND
             for task in tasks:
-                passed = ready[bisect_right(starts, task.ready_us) : bisect_left(starts, task.start_us)]
-                latest_us = max(passed, default=None)
-                if latest_us is not None and latest_us - task.ready_us >= most_s * SECOND:
-                    found.append((task, latest_us))
+                for passed in others[
+                    bisect_right(starts, task.ready_us) : bisect_left(starts, task.start_us)
+                ]:
+                    later_us = passed.ready_us - task.ready_us
+                    if later_us >= most_us and (later_us > 0 or passed.waited_us < kept_after_us):
+                        found.append((task, passed))
+                        break
     return found
 
 

@@ -252,7 +252,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def steps(draw: st.DrawFn, count: int, children: bool = True) -> list[Document]:
-    """Steps that each need some of those before."""
+    """Steps that each need some of those before; without `children` there are no capped fan-outs of sleeps either."""
     found: list[Document] = []
     for at in range(count):
         needs = (
@@ -271,7 +271,7 @@ def steps(draw: st.DrawFn, count: int, children: bool = True) -> list[Document]:
             made["priority"] = draw(st.sampled_from(["low", "normal", "normal", "high", "critical"]))
         if draw(st.integers(0, 3)) == 0:
             made["foreach"] = list(range(draw(st.integers(0, 5))))
-            if draw(st.booleans()):
+            if draw(st.booleans()) and (children or "sleep" not in made):
                 made["max_parallel"] = draw(st.integers(1, 3))
         found.append(made)
     return found

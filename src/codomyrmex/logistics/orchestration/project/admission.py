@@ -63,6 +63,8 @@ class Admission(ReadyQueues):
         self.hopeless: Collection[Shape] = ()
         """What others keep too much of for it ever to fit: no room is kept for these."""
         self._kept_for: Overdue | None = None
+        self._overdue: Overdue | None = None
+        """One that has waited too long and would fit, as it stood before anything was admitted."""
 
     def mark(self, now_us: int = 0) -> None:
         """From here on `rollback` undoes; what is decided is decided at `now_us`."""
@@ -84,8 +86,17 @@ class Admission(ReadyQueues):
         for party in self._in_turn():
             found = self._first_of(party, kept_for)
             if found is not None:
-                return found
+                return self._or_overdue(found)
         return None
+
+    def _or_overdue(self, found: Lane) -> Lane:
+        """Who goes instead of a lane, because it has waited too long and would fit."""
+        overdue = self._overdue
+        if overdue is None or overdue.lane is found or overdue.shape.party is not found.shape.party:
+            return found
+        if not overdue.waits or not overdue.goes_before(found, self._now_us):
+            return found
+        return overdue.lane if self._fits(overdue.shape, overdue.lane) else found
 
     def _in_turn(self) -> Iterable[Party]:
         if len(self._parties) < 2:
@@ -148,9 +159,9 @@ class Admission(ReadyQueues):
         """Keeps room for the task that has waited longest, once that is too long; before anything is admitted.
 
         Only for one of the party whose turn it is, only where it does not fit, and only where what it lacks will
-        come from attempts of this engine. One that fits is looked after (`look_back`).
+        come from attempts of this engine. One that fits goes before those that are only more urgent.
         """
-        self._overdue, self._passed = None, False
+        self._overdue = None
         kept_for = self._kept_for
         if kept_for is not None:
             lane = self._head(kept_for.shape)
@@ -159,41 +170,45 @@ class Admission(ReadyQueues):
             self._keep_for(None)
         if self._now_us < self._look_us:
             return
+        for party in self._in_turn():
+            if self._look_at(party):
+                break
+
+    def _look_at(self, party: Party) -> bool:
+        """Keeps room for a task of a party; False where nothing of it could go, with room or without."""
         now_us = self._now_us
-        party = next((each for each in self._in_turn() if self._open[each]), None)
+        reserve_us = party.policy.reserve_after_us
         blocked: list[Overdue] = []
-        least_us = now_us + self.policy.reserve_after_us
-        for shape in self._all_open():
+        may_go = False
+        first_us = now_us + reserve_us
+        for shape in self._open[party]:
             lane = self._head(shape)
-            if lane is None:
+            if lane is None or self._in_vain(shape, lane):
                 continue
-            ready_us = lane.heap[0][3]
-            due_us = ready_us + shape.party.policy.reserve_after_us
-            least_us = min(least_us, due_us)
-            if due_us > now_us or shape.party is not party or self._in_vain(shape, lane):
+            oldest = shape.oldest() or lane
+            if self._barred_by(oldest) is None:
+                lane = oldest
+            fits = self._fits(shape, lane)
+            may_go = may_go or fits
+            due_us = lane.heap[0][3] + reserve_us
+            first_us = min(first_us, due_us)
+            if due_us > now_us:
                 continue
-            if not self._fits(shape, lane):
+            if not fits:
                 blocked.append(Overdue.head_of(lane))
-            elif self._overdue is None or ready_us < self._overdue.head[3]:
+            elif self._overdue is None or due_us < self._overdue.head[3] + reserve_us:
                 self._overdue = Overdue.head_of(lane)
-        self._look_us = max(now_us, least_us)
+        self._look_us = max(now_us, min(first_us, self._look_us or first_us))
         for overdue in sorted(blocked, key=lambda each: (each.head[3], each.head)):
             if self._contested(overdue):
                 self._keep_for(overdue)
-                break
-
-    def look_back(self) -> None:
-        """After all was admitted: keeps room for a task that had waited too long, fitted, and was passed."""
-        overdue = self._overdue
-        if overdue is None or not self._passed or self._kept_for is not None or not overdue.waits:
-            return
-        if not self._fits(overdue.shape, overdue.lane):
-            self._keep_for(overdue)
+                return True
+        return may_go
 
     def _contested(self, overdue: Overdue) -> bool:
         """Whether something that could begin now would take of what one lacks; else nobody passes it."""
         if self.workers <= 0:
-            return True
+            return False
         for other in self._all_open():
             lane = self._head(other)
             if lane is None or overdue.spares(lane, self._now_us) or not self._fits(other, lane):
@@ -351,10 +366,7 @@ class Admission(ReadyQueues):
     def _hold_share(self, shape: Shape) -> int:
         party = shape.party
         self._journal.append((self._restore, (party, party.account)))
-        virtual_s = party.virtual_s(self._now_us)
-        if virtual_s > self._reached_s:
-            self._journal.append((self._go_back_to, (self._reached_s,)))
-            self._reached_s = virtual_s
+        self._reach(party.virtual_s(self._now_us))
         party.hold(self._part(shape), self._now_us)
         return self._now_us
 

@@ -76,6 +76,14 @@ class BatchPlanning:
         for chunk, count in batch.closed.items():
             if count and chunk.open == count:
                 admission.release(chunk.lane, chunk.claim)
+        self.make_ready(batch)
+        if not self.frozen:
+            self._admit(batch)
+        return batch
+
+    def make_ready(self, batch: Batch) -> None:
+        """Settles the plans of a batch; what became ready goes into the queues."""
+        admission = self.admission
         for plan in batch.plans.values():
             plan.settle()
             turn = plan.run.turn
@@ -87,9 +95,6 @@ class BatchPlanning:
                 admission.hold(plan.run.number, held=True)
             elif plan.resumed:
                 admission.hold(plan.run.number, held=False)
-        if not self.frozen:
-            self._admit(batch)
-        return batch
 
     def take_in(self, news: list[News], now_us: int) -> Batch:
         """What the news mean for each run alone; `admission` is marked, to go back to."""

@@ -215,8 +215,7 @@ class Drain:
                 by_run.setdefault(id(run), (run, []))[1].append(news)
         for run, about in by_run.values():
             try:
-                for plan in self._planning.take_in(about, self._clock.now_us()).plans.values():
-                    plan.settle()
+                self._planning.make_ready(self._planning.take_in(about, self._clock.now_us()))
             except StoreError:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is, it is of this run alone

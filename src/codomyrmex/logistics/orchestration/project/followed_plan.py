@@ -59,14 +59,12 @@ def order_faults(order: Sequence[object], workflow: CompiledWorkflow) -> list[Fa
 class Turn:
     """The order of one run: tasks up to rank `at` may begin."""
 
-    __slots__ = ("_names", "_ranks", "at", "began_us")
+    __slots__ = ("_names", "_ranks", "at")
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names)
         self._ranks = {name: rank for rank, name in enumerate(self._names)}
         self.at = 0
-        self.began_us: int | None = None
-        """When its first task was ready; all of them stand in one ageing class, so the plan alone orders them."""
 
     def rank_of(self, name: str) -> int:
         """The place of a task in the plan; -1, which is always let through, where the plan does not know it."""

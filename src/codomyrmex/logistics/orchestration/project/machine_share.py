@@ -98,6 +98,10 @@ class MachineShare:
             return choose(self._devices(pool), amount) is not None
         return amount <= self._left(id, pool)
 
+    def has_pool(self, pool: str) -> bool:
+        """Whether a session holds anything of the machine."""
+        return pool in self._pools
+
     def source(self, id: str, pool: str | None) -> tuple[str | None, str]:
         """What such a request is served out of: the pool of a session, or (None) this engine's share."""
         return (pool if self._pooled(id, pool) else None), id

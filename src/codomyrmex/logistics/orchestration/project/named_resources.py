@@ -66,6 +66,8 @@ class Taken(NamedTuple):
     pooled: tuple[tuple[str, int], ...] = ()
     quotas: tuple[tuple[str, int, int], ...] = ()
     pool: str | None = None
+    waits: tuple[tuple[str, tuple[int, int]], ...] = ()
+    """What was waited for until then: {id: (since, amount)}, as pairs."""
 
 
 NOTHING = Taken()
@@ -173,6 +175,7 @@ class NamedResources:
         held: dict[str, int] = {}
         pooled: dict[str, int] = {}
         quotas: dict[str, tuple[int, int]] = {}
+        waits: dict[str, tuple[int, int]] = {}
         mine = self.pools.get(pool, {}) if pool is not None else {}
         for name, amount in amounts:
             found = self._by_name[name]
@@ -185,12 +188,14 @@ class NamedResources:
                 pooled[found.id] = pooled.get(found.id, 0) + amount
             else:
                 held[found.id] = held.get(found.id, 0) + amount
-                self.waiting.pop(found.id, None)
+                if found.id in self.waiting:
+                    waits[found.id] = self.waiting.pop(found.id)
         taken = Taken(
             tuple(held.items()),
             tuple(pooled.items()),
             tuple((id, before, after) for id, (before, after) in quotas.items()),
             pool,
+            tuple(waits.items()),
         )
         self._count(taken, 1)
         return taken
@@ -206,6 +211,7 @@ class NamedResources:
     def untake(self, taken: Taken) -> None:
         """Undoes `take`: the claim was never made."""
         self._count(taken, -1)
+        self.waiting.update(taken.waits)
         for id, before_us, _after_us in taken.quotas:
             found = self._by_id.get(id)
             if found is not None:

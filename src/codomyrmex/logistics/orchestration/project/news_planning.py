@@ -64,7 +64,6 @@ def plan_adoption(batch: Batch, news: Adoption, durations_s: Sequence[float] | N
         run.task_s = sum(worked_s) / len(worked_s) if worked_s else 0.0
     if run.options.follow is not None and run.turn is None:
         run.turn = Turn(run.options.follow)
-        run.turn.began_us = batch.now_us
     plan = batch.plan_for(run)
     for position, number in news.lost:
         plan.lose(position, number)

@@ -1,4 +1,4 @@
-"""A task that has waited too long: for whom room is kept, or who is looked after while others are admitted.
+"""A task that has waited too long: for whom room is kept, or who goes before those that are only more urgent.
 
 Layer: pure. Tasks of one run let each other pass for longer than those of different runs: within a run only its end
 counts, and urgency serves that best.
@@ -30,9 +30,9 @@ class Overdue(NamedTuple):
         """Whether a lane may still delay it, because it is of the same run."""
         return lane.root == self.lane.root and now_us < self.own_from_us
 
-    def passed_by(self, lane: Lane, head: Entry, now_us: int) -> bool:
-        """Whether something that goes now goes before it although it is no older: for its urgency alone."""
-        return head is not self.head and head[0] >= self.head[0] and not self.spares(lane, now_us)
+    def goes_before(self, lane: Lane, now_us: int) -> bool:
+        """Whether it goes before the head of a lane: only urgency puts that one first, not its age or priority."""
+        return lane.heap[0][0] >= self.head[0] and not self.spares(lane, now_us)
 
     @property
     def waits(self) -> bool:

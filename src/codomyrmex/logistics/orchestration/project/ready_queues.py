@@ -20,7 +20,6 @@ from codomyrmex.logistics.orchestration.project.followed_plan import Turn
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.named_resources import NamedResources
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy, Place
-from codomyrmex.logistics.orchestration.project.overdue import Overdue
 from codomyrmex.logistics.orchestration.project.request_shares import dominant_share
 from codomyrmex.logistics.orchestration.project.resource_request import CPU, GPU, Request
 from codomyrmex.logistics.orchestration.project.shapes import Cap, Entry, Lane, LaneKey, Shape
@@ -66,10 +65,6 @@ class ReadyQueues:
         """True once a run of a session was here."""
         self._look_us = 0
         """No task has waited too long before this."""
-        self._overdue: Overdue | None = None
-        """One that has waited too long and would fit,"""
-        self._passed = False
-        """and whether something went before it that is not older."""
         self._now_us = 0
         self._origin_us = 0
         """When something last came into empty queues: from there ageing classes count, so that it makes no difference
@@ -85,7 +80,7 @@ class ReadyQueues:
         """The largest virtual time at which a party went next."""
         self._open: dict[Party, dict[Shape, None]] = {}
         """Per party the shapes in which something may go if it fits."""
-        self._parked: dict[tuple[int, int], list[Lane]] = {}
+        self._parked: dict[tuple[int, int], dict[Lane, None]] = {}
         self._busy: dict[tuple[int, int], int] = {}
         self._held: set[int] = set()
         self._sequence = 0
@@ -117,9 +112,9 @@ class ReadyQueues:
                 found.policy = replace(self.policy, mode=mode)
         return found
 
-    def knows(self, party: str) -> bool:
-        """Whether work of that party is here."""
-        return party in self._parties
+    def has_pool(self, session: str) -> bool:
+        """Whether a session holds anything that its runs are served out of."""
+        return session in self.named.pools or self.share.has_pool(session)
 
     def lane(
         self,
@@ -134,13 +129,14 @@ class ReadyQueues:
         party: Party | None = None,
         turn: Turn | None = None,
         root: int | None = None,
+        ageing_class: int = 0,
     ) -> Lane:
         """The lane for such requests of `run`; `step` is -1 unless the step has a cap of its own.
 
         `caps` may be those of another run too: the limits of a root hold for the runs below it.
         """
         # By identity: equal requests of a workflow are one object, which its lane keeps alive.
-        key = (run.number, step, id(request), quick, process)
+        key = (run.number, step, id(request), quick, process, ageing_class)
         found = self._lanes.get(key)
         if found is None:
             party = party or self.party()
@@ -185,6 +181,10 @@ class ReadyQueues:
             self.wants_pools |= pool is not None
         return found
 
+    def class_of(self, party: Party, rank: int, *, began_us: int, span_us: int) -> int:
+        """The ageing class of a task of that priority that becomes ready now (`offer` has the same words)."""
+        return self._place(party, rank, 0.0, began_us, span_us)[0]
+
     def offer(
         self,
         lane: Lane,
@@ -203,17 +203,11 @@ class ReadyQueues:
         """
         self._sequence += 1
         shape, now_us = lane.shape, self._now_us
-        if not self._filled:
-            self._journal.append((self._begin_at, (self._origin_us,)))
-            self._origin_us = now_us
         place: Place
         if lane.turn is not None:
-            began_us = now_us if lane.turn.began_us is None else lane.turn.began_us
-            place = shape.party.policy.place(1, began_us - self._origin_us, 0.0)[0], float(rank)
+            place = lane.key[5], float(rank)
         else:
-            policy = shape.party.policy
-            since_us = policy.counted_from_us(now_us, began_us=began_us, span_us=span_us)
-            place = policy.place(rank, since_us - self._origin_us, tail_s * (1.0 + shape.share))
+            place = self._place(shape.party, rank, tail_s * (1.0 + shape.share), began_us, span_us)
         lane.span_us = span_us
         entry: Entry = (*place, self._sequence, now_us, first, end)
         if len(self._parties) > 1 and not shape.party.account.held:
@@ -224,12 +218,32 @@ class ReadyQueues:
             self._show(lane)
         self._journal.append((self._withdraw, (lane, self._sequence)))
 
+    def _place(self, party: Party, rank: int, urgency: float, began_us: int, span_us: int) -> Place:
+        now_us = self._now_us
+        if not self._filled:
+            self._journal.append((self._begin_at, (self._origin_us,)))
+            self._origin_us = now_us
+        policy = party.policy
+        since_us = policy.counted_from_us(now_us, began_us=began_us, span_us=span_us)
+        return policy.place(rank, since_us - self._origin_us, urgency)
+
     def _come_back(self, party: Party) -> None:
+        now_us, parties = self._now_us, self._parties.values()
+        if not self._filled and not any(each.account.held for each in parties):
+            # Nobody had any work: what somebody used that nobody else wanted is no debt.
+            self._reach(max(each.virtual_s(now_us) for each in parties))
         self._journal.append((self._restore, (party, party.account)))
-        party.come_back(self._reached_s, self._now_us)
+        party.come_back(self._reached_s, now_us)
+
+    def _reach(self, virtual_s: float) -> None:
+        if virtual_s > self._reached_s:
+            self._journal.append((self._go_back_to, (self._reached_s,)))
+            self._reached_s = virtual_s
 
     def set_aside(self, lane: Lane) -> None:
-        """Leaves a lane out until `take_back`."""
+        """Leaves the lane that goes next out until `take_back`."""
+        if lane.shape.top() is lane:
+            lane.shape.pop()
         self._park(lane, ASIDE)
 
     def take_back(self) -> None:
@@ -261,9 +275,6 @@ class ReadyQueues:
         """Takes up to `at_most` positions of the head entry; the caller claims for the chunk with `claim`."""
         heap = lane.heap
         head = heap[0]
-        overdue = self._overdue
-        if overdue is not None and overdue.passed_by(lane, head, self._now_us):
-            self._passed = True
         first, end = head[4], head[5]
         if first + at_most < end:
             end = first + at_most
@@ -294,6 +305,9 @@ class ReadyQueues:
             lane = self._lanes.pop(key)
             self._filled.pop(key, None)
             lane.heap.clear()
+            for whose, _cap in lane.caps:
+                if whose[0] == run_number:
+                    self._parked.pop(whose, None)
             shape = lane.shape
             shape.lane_count -= 1
             if not shape.lane_count:
@@ -333,8 +347,8 @@ class ReadyQueues:
             reason = self._barred_by(lane)
             if reason is None:
                 return lane
-            heappop(shape.heads)
-            self._parked.setdefault(reason, []).append(lane)
+            shape.pop()
+            self._park(lane, reason)
         return None
 
     def _barred_by(self, lane: Lane) -> tuple[int, int] | None:
@@ -351,10 +365,7 @@ class ReadyQueues:
         return None
 
     def _park(self, lane: Lane, reason: tuple[int, int]) -> None:
-        heads = lane.shape.heads
-        heads[:] = [each for each in heads if each[2] is not lane]
-        heapify(heads)
-        self._parked.setdefault(reason, []).append(lane)
+        self._parked.setdefault(reason, {})[lane] = None
 
     def unpark(self, reason: tuple[int, int]) -> None:
         """What was parked for a reason that may be gone is looked at again."""

@@ -67,34 +67,35 @@ def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
     raises = plan.raise_count(first)
     if raises:
         request = _raised(request, spec.retry.memory**raises, admission.share.capacities)
+    party = _party(admission, run) or admission.party()
+    span_us = span_of(run.task_s or run.slowest_s, run.workflow.main_count)
+    ageing_class = 0
+    if run.turn is not None:
+        ageing_class = admission.class_of(party, spec.priority.rank, began_us=run.began_us, span_us=span_us)
     lane = admission.lane(
         run,
         request=request,
-        quick=_may_be_quick(run, spec, request),
+        quick=_may_be_quick(admission, run, spec, request),
         process=process,
         caps=_caps(run, step, spec),
         step=step if spec.max_parallel is not None else -1,
         pool=run.options.session,
-        party=_party(admission, run),
+        party=party,
         turn=run.turn,
         root=None if run.parent is None else run.parent.root,
+        ageing_class=ageing_class,
     )
-    if run.turn is None:
-        span_us = span_of(run.task_s or run.slowest_s, run.workflow.main_count)
-        admission.offer(
-            lane, spec.priority.rank, first, end, run.tails[step], began_us=run.began_us, span_us=span_us
-        )
-    else:
-        admission.offer(lane, run.turn.rank_of(plan.name_of(first)), first, end)
+    rank = spec.priority.rank if run.turn is None else run.turn.rank_of(plan.name_of(first))
+    admission.offer(lane, rank, first, end, run.tails[step], began_us=run.began_us, span_us=span_us)
 
 
-def _may_be_quick(run: RunState, spec: StepSpec, request: Request) -> bool:
+def _may_be_quick(admission: Admission, run: RunState, spec: StepSpec, request: Request) -> bool:
     """Whether several attempts may share a commit where they are known to be short."""
     return (
         spec.isolation is not Isolation.PROCESS
         and spec.effects != "unsafe"
         and request.plain
-        and run.options.session is None
+        and not (run.options.session is not None and admission.has_pool(run.options.session))
         and run.turn is None
     )
 
@@ -159,7 +160,6 @@ def admit(admission: Admission, batch: Batch, claimed: Claimed) -> None:
         chunk = _fill_chunk(admission, batch, lane, limit)
         if chunk is not None and lane.request.named:
             claimed(batch, chunk, _task_name(batch.plan_for(lane.run), chunk.entries[0][0]))
-    admission.look_back()
     admission.take_back()
 
 

@@ -2,8 +2,8 @@
 
 Layer: pure. Equal requests of one party are one *shape*: whether it fits is asked once for all of them. The
 positions of one run that make it stand in a *lane*, a heap of ranges, so a fan-out of any size is one entry. A shape
-is a heap of its lanes by their heads. A head that changes is pushed again and the old one is passed over when it
-comes to the top, so nothing is ever searched for.
+is a heap of its lanes by their heads. A new head is pushed and the old one is passed over when it comes to the top
+out of date, so nothing is ever searched for; no entry is ever there twice.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from codomyrmex.logistics.orchestration.project.followed_plan import Turn
 from codomyrmex.logistics.orchestration.project.named_resources import Amounts
 from codomyrmex.logistics.orchestration.project.resource_request import CPU, Request
 
-LaneKey = tuple[int, int, int, bool, bool]
+LaneKey = tuple[int, int, int, bool, bool, int]
 """Run number, step number or -1 where the step has no cap, identity of the request, whether chunks may be long,
-whether it is for worker processes."""
+whether it is for worker processes; of a run that follows a plan also the ageing class, so that the plan alone orders
+a lane."""
+LOOKED_AT = 64
+"""So many lanes of a shape are looked at for the one that has waited longest."""
 Cap = tuple[tuple[int, int], int]
 """At most so many attempts at once of (run number, step number or -1 for all of the run)."""
 Entry = tuple[int, float, int, int, int, int]
@@ -57,7 +60,23 @@ class Shape:
 
     def push(self, lane: Lane) -> None:
         """Makes the head of a lane known."""
-        heappush(self.heads, (lane.heap[0], lane.number, lane))
+        head = lane.heap[0]
+        if id(head) not in lane.shown:
+            lane.shown.add(id(head))
+            heappush(self.heads, (head, lane.number, lane))
+
+    def pop(self) -> None:
+        """Takes the top away."""
+        head, _number, lane = heappop(self.heads)
+        lane.shown.discard(id(head))
+
+    def oldest(self) -> Lane | None:
+        """The lane whose head has been ready for longest, of those that stand in front; None where nothing waits."""
+        first = self.top()
+        if first is None:
+            return None
+        front = [lane for head, _, lane in self.heads[:LOOKED_AT] if lane.heap and lane.heap[0] is head]
+        return min(front, key=lambda lane: lane.heap[0][3])
 
     def top(self) -> Lane | None:
         """The lane whose head goes first, or None where nothing waits."""
@@ -66,7 +85,7 @@ class Shape:
             head, _number, lane = heads[0]
             if lane.heap and lane.heap[0] is head:
                 return lane
-            heappop(heads)
+            self.pop()
         return None
 
     def lanes(self) -> list[Lane]:
@@ -97,6 +116,8 @@ class Lane:
     span_us: int = 0
     """How long the tasks of its run let each other pass (`order_policy`)."""
     heap: list[Entry] = field(default_factory=list)
+    shown: set[int] = field(default_factory=set)
+    """The identities of its entries that stand in its shape."""
     chunks: int = 0
     """How many chunks of this lane are claimed."""
 
