@@ -136,7 +136,6 @@ class World:
             self.waiting.remove(found)
             yield (*lane.key[:1], lane.number), first
         assert self.first() is None
-        admission.look_back()
         if refused:
             admission.rollback()
             self.waiting, self.working, self.positions = before

@@ -45,7 +45,9 @@ def kinds(engine: OrchestrationEngine, run_id: str, task: str) -> list[str]:
     return [each["kind"] for each in facts(engine, run_id, task)]
 
 
-def test_room_that_is_kept_is_named_to_who_has_it_and_to_who_lets_it_pass(engine: OrchestrationEngine) -> None:
+def test_room_that_is_kept_is_named_to_who_has_it_and_to_who_lets_it_pass(
+    engine: OrchestrationEngine,
+) -> None:
     workflow = Workflow("w")
     workflow.step(hold).options(name="small")
     workflow.step(work).options(name="zero")

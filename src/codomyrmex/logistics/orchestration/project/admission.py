@@ -170,40 +170,38 @@ class Admission(ReadyQueues):
             self._keep_for(None)
         if self._now_us < self._look_us:
             return
-        for party in self._in_turn():
-            if self._look_at(party):
-                break
+        self._look_us = self._now_us + self.policy.reserve_after_us
+        parties = [*self._in_turn()]
+        found = [self._look_at(party) for party in parties]
+        for blocked, may_go in found:
+            for overdue in blocked:
+                if self._contested(overdue):
+                    self._keep_for(overdue)
+                    return
+            if may_go:
+                return
 
-    def _look_at(self, party: Party) -> bool:
-        """Keeps room for a task of a party; False where nothing of it could go, with room or without."""
-        now_us = self._now_us
-        reserve_us = party.policy.reserve_after_us
+    def _look_at(self, party: Party) -> tuple[list[Overdue], bool]:
+        """Who of a party waits too long for room, the oldest first; and whether anything of it can go as it is."""
+        now_us, reserve_us = self._now_us, party.policy.reserve_after_us
         blocked: list[Overdue] = []
         may_go = False
-        first_us = now_us + reserve_us
         for shape in self._open[party]:
-            lane = self._head(shape)
+            lane = self._oldest(shape)
             if lane is None or self._in_vain(shape, lane):
                 continue
-            oldest = shape.oldest() or lane
-            if self._barred_by(oldest) is None:
-                lane = oldest
             fits = self._fits(shape, lane)
             may_go = may_go or fits
-            due_us = lane.heap[0][3] + reserve_us
-            first_us = min(first_us, due_us)
+            head = lane.heap[0]
+            due_us = head[3] + reserve_us
+            self._look_us = max(now_us, min(due_us, self._look_us))
             if due_us > now_us:
                 continue
             if not fits:
                 blocked.append(Overdue.head_of(lane))
-            elif self._overdue is None or due_us < self._overdue.head[3] + reserve_us:
+            elif self._overdue is None or (head[3], head) < (self._overdue.head[3], self._overdue.head):
                 self._overdue = Overdue.head_of(lane)
-        self._look_us = max(now_us, min(first_us, self._look_us or first_us))
-        for overdue in sorted(blocked, key=lambda each: (each.head[3], each.head)):
-            if self._contested(overdue):
-                self._keep_for(overdue)
-                return True
-        return may_go
+        return sorted(blocked, key=lambda each: (each.head[3], each.head)), may_go
 
     def _contested(self, overdue: Overdue) -> bool:
         """Whether something that could begin now would take of what one lacks; else nobody passes it."""

@@ -30,6 +30,8 @@ _UNBEGUN = frozenset((CODES[TaskStatus.PENDING], CODES[TaskStatus.BLOCKED]))
 
 def order_faults(order: Sequence[object], workflow: CompiledWorkflow) -> list[Fault]:
     """What is wrong with an order that a run of `workflow` is to follow; at most ten faults."""
+    if isinstance(order, str):
+        return [Fault(message="an order is a list of tasks", path="follow", got=repr(order))]
     found: list[Fault] = []
     first: dict[int, int] = {}
     for rank, name in enumerate(order):

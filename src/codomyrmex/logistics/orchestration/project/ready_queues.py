@@ -351,6 +351,16 @@ class ReadyQueues:
             self._park(lane, reason)
         return None
 
+    def _oldest(self, shape: Shape) -> Lane | None:
+        """The lane whose head has been ready for longest of those that may go."""
+        while (lane := shape.oldest()) is not None:
+            reason = self._barred_by(lane)
+            if reason is None:
+                return lane
+            shape.pop_oldest()
+            self._park(lane, reason)
+        return None
+
     def _barred_by(self, lane: Lane) -> tuple[int, int] | None:
         """Why a lane may not go, whatever is free."""
         number = lane.key[0]

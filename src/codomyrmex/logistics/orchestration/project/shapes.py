@@ -21,8 +21,6 @@ LaneKey = tuple[int, int, int, bool, bool, int]
 """Run number, step number or -1 where the step has no cap, identity of the request, whether chunks may be long,
 whether it is for worker processes; of a run that follows a plan also the ageing class, so that the plan alone orders
 a lane."""
-LOOKED_AT = 64
-"""So many lanes of a shape are looked at for the one that has waited longest."""
 Cap = tuple[tuple[int, int], int]
 """At most so many attempts at once of (run number, step number or -1 for all of the run)."""
 Entry = tuple[int, float, int, int, int, int]
@@ -52,6 +50,8 @@ class Shape:
     lane_count: int = 0
     heads: list[tuple[Entry, int, Lane]] = field(default_factory=list)
     """(head, number, lane); valid while it is the head of its lane."""
+    ages: list[tuple[int, Entry, int, Lane]] = field(default_factory=list)
+    """The same by when they became ready."""
 
     @property
     def asks(self) -> Amounts:
@@ -64,19 +64,14 @@ class Shape:
         if id(head) not in lane.shown:
             lane.shown.add(id(head))
             heappush(self.heads, (head, lane.number, lane))
+        if id(head) not in lane.aged:
+            lane.aged.add(id(head))
+            heappush(self.ages, (head[3], head, lane.number, lane))
 
     def pop(self) -> None:
         """Takes the top away."""
         head, _number, lane = heappop(self.heads)
         lane.shown.discard(id(head))
-
-    def oldest(self) -> Lane | None:
-        """The lane whose head has been ready for longest, of those that stand in front; None where nothing waits."""
-        first = self.top()
-        if first is None:
-            return None
-        front = [lane for head, _, lane in self.heads[:LOOKED_AT] if lane.heap and lane.heap[0] is head]
-        return min(front, key=lambda lane: lane.heap[0][3])
 
     def top(self) -> Lane | None:
         """The lane whose head goes first, or None where nothing waits."""
@@ -86,6 +81,21 @@ class Shape:
             if lane.heap and lane.heap[0] is head:
                 return lane
             self.pop()
+        return None
+
+    def pop_oldest(self) -> None:
+        """Takes the oldest away."""
+        _ready, head, _number, lane = heappop(self.ages)
+        lane.aged.discard(id(head))
+
+    def oldest(self) -> Lane | None:
+        """The lane whose head has been ready for longest, or None where nothing waits."""
+        ages = self.ages
+        while ages:
+            _ready, head, _number, lane = ages[0]
+            if lane.heap and lane.heap[0] is head:
+                return lane
+            self.pop_oldest()
         return None
 
     def lanes(self) -> list[Lane]:
@@ -117,7 +127,9 @@ class Lane:
     """How long the tasks of its run let each other pass (`order_policy`)."""
     heap: list[Entry] = field(default_factory=list)
     shown: set[int] = field(default_factory=set)
-    """The identities of its entries that stand in its shape."""
+    """The identities of its entries that stand in `heads` of its shape,"""
+    aged: set[int] = field(default_factory=set)
+    """and in `ages`."""
     chunks: int = 0
     """How many chunks of this lane are claimed."""
 
