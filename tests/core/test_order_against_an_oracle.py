@@ -159,7 +159,19 @@ class World:
             (each.lane.shape.party for each in able),
             key=lambda party: (*party.turn(self.now_us), party.number),
         )
-        return min((each for each in able if each.lane.shape.party is turn), key=_order)
+        return self._or_overdue(min((each for each in able if each.lane.shape.party is turn), key=_order))
+
+    def _or_overdue(self, found: Waiting) -> Waiting:
+        """Who has waited too long, fits, and stands behind for urgency alone."""
+        overdue = self.admission._overdue
+        if overdue is None or overdue.lane.shape.party is not found.lane.shape.party:
+            return found
+        late = [
+            each for each in self.waiting if each.lane is overdue.lane and each.position == overdue.head[4]
+        ]
+        if not late or not self._fits(overdue.lane) or found.place[0] < late[0].place[0]:
+            return found
+        return late[0]
 
     def _offer(self, run: int, number: int, rank: int, count: int, tail_s: float) -> None:
         lane = self.lanes[run, number]

@@ -190,7 +190,8 @@ class Admission(ReadyQueues):
             lane = self._oldest(shape)
             if lane is None or self._in_vain(shape, lane):
                 continue
-            fits = self._fits(shape, lane)
+            # What has only to be asked for is as good as there.
+            fits = self._fits(shape, lane) or (self.may_ask and bool(self._shortfall(shape, lane)))
             may_go = may_go or fits
             head = lane.heap[0]
             due_us = head[3] + reserve_us

@@ -46,6 +46,11 @@ class Allotments:
         self._asked_s = -1.0
         self._queued_s = 0.0
 
+    @property
+    def refused(self) -> bool:
+        """True while what this engine asked for last is not to be had."""
+        return self._refused
+
     def review(self, admission: Admission) -> None:
         """Gives back what others wait for, or all that is free after a time in which nothing waited here."""
         now_s = self._clock.monotonic_s()

@@ -41,6 +41,10 @@ class Claims(Protocol):
     def prepare(self, admission: Admission, batch: Batch) -> None:
         """Before anything is admitted: gives back what others wait for."""
 
+    @property
+    def may_provide(self) -> bool:
+        """False where it is known that no more is to be had now."""
+
     def provide(self, admission: Admission) -> bool:
         """After all was admitted that fits: asks for more; True where there is more now."""
 
@@ -119,7 +123,8 @@ class BatchPlanning:
         claims = self._claims
         admission = self.admission
         claims.prepare(admission, batch)
-        admission.may_ask, admission.stopped_short = not admission.share.is_whole, False
+        admission.may_ask = claims.may_provide and not admission.share.is_whole
+        admission.stopped_short = False
         admit(admission, batch, claims.claimed)
         while claims.provide(admission):
             admit(admission, batch, claims.claimed)

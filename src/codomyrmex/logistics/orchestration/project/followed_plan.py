@@ -110,7 +110,9 @@ def _holds_up(plan: RunPlan, step: int) -> bool:
     work, so that it would wait for those that wait for it.
     """
     workflow = plan.run.workflow
-    seen, ahead, sleeps = {step}, [step], False
+    seen, ahead = {step}, [step]
+    # A later phase begins when this one has ended: what sleeps now is ahead of it.
+    sleeps = workflow.phase_of(step) != plan.phase.rank and bool(plan.run.timers or plan.timers)
     while ahead:
         for parent in workflow.graph.parents(ahead.pop()):
             if parent in seen or plan.state_of(parent) >= FIRST_TERMINAL_CODE:

@@ -77,6 +77,11 @@ class ResourceClaims:
             self.look(admission, batch.now_us)
         self.allotments.review(admission)
 
+    @property
+    def may_provide(self) -> bool:
+        """False while this engine waits for the machine: the ledger has refused it."""
+        return not self.allotments.refused
+
     def provide(self, admission: Admission) -> bool:
         """After all was admitted that fits: asks for more of the machine; True where there is more now."""
         return self.allotments.provide(admission)

@@ -47,6 +47,11 @@ class _OwnClaims:
     def prepare(self, admission: Admission, batch: Batch) -> None:
         """Nothing has to go back."""
 
+    @property
+    def may_provide(self) -> bool:
+        """There is nothing more to be had."""
+        return False
+
     def provide(self, admission: Admission) -> bool:
         """There is nothing more to be had."""
         return False
