@@ -68,7 +68,7 @@ def test_tasks_begin_in_the_order_of_the_plan(cli: Callable[..., Any], flow: Pat
     keep_plan(flow, order)
     ended = cli("run", "flow.yaml", "--follow-plan")
     assert ended.code == 0, ended.err
-    assert "in the order that was planned: 4.0 s" in ended.err
+    assert "in the order of its plan, which takes 4.0 s" in ended.err
     names = {"each[0]": "each 0", "each[1]": "each 1"}
     assert (flow / "order.txt").read_text().split("\n")[:-1] == [names.get(each, each) for each in order]
 

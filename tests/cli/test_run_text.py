@@ -131,7 +131,7 @@ def test_a_list_of_runs(screen: Terminal) -> None:
 
 def test_what_is_live_says_who_works_on_it(screen: Terminal) -> None:
     lines = live_runs_lines(screen, [a_run(), a_run(owner="nobody")], NOW)
-    assert lines[1].endswith("engine 3 pid 4242")
+    assert lines[1].endswith("  pid 4242")
     assert lines[2].endswith("nobody")
 
 

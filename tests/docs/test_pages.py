@@ -25,6 +25,7 @@ FOLLOWED = (
     "how-to/plan-a-run.md",
     "how-to/undo-and-clean-up.md",
     "how-to/use-secrets.md",
+    "concepts/order-of-work.md",
     "concepts/workers.md",
     "reference/python.md",
 )

@@ -103,8 +103,6 @@ def random_runs_go_as_simulated(
 SOME_RUNS = st.integers(1, 2).flatmap(
     lambda count: st.tuples(*(random_workflows(f"run{at}") for at in range(count)))
 )
-NO_ROOM = OrderPolicy(reserve_after_s=1e9)
-"""Nobody waits so long that room is kept for it; the long form keeps it after the usual time."""
 GAPS_US = st.lists(st.integers(1, 5_000_000), min_size=1, max_size=1)
 
 
@@ -113,7 +111,7 @@ GAPS_US = st.lists(st.integers(1, 5_000_000), min_size=1, max_size=1)
 def test_random_runs_that_begin_at_any_time_go_as_they_were_simulated(
     documents: tuple[Document, ...], gaps_us: list[int], world: dict[str, Any]
 ) -> None:
-    random_runs_go_as_simulated(documents, gaps_us, {**world, "policy": NO_ROOM})
+    random_runs_go_as_simulated(documents, gaps_us, world)
 
 
 @pytest.mark.reliability

@@ -8,10 +8,12 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def duration_text(seconds: float | None) -> str:
-    """`0.25 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`, `3 d 04 h`; empty where unknown."""
+    """`<1 ms`, `0.25 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`, `3 d 04 h`; empty where unknown."""
     if seconds is None:
         return ""
     seconds = max(0.0, seconds)
+    if 0 < seconds < 0.001:
+        return "<1 ms"
     if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
@@ -51,8 +53,11 @@ def instant_text(instant: datetime | None, now: datetime) -> str:
 
 
 def left_text(seconds: float | None) -> str:
-    """`a few seconds left`, `about 40 s left`, `about 3 min left`, `about 1 h 20 min left`; "" where unknown."""
-    if not seconds or seconds < 0:
+    """`a few seconds left`, `about 40 s left`, `about 3 min left`, `about 1 h 20 min left`.
+
+    Empty where unknown, and of less than a second: that is over before it is read.
+    """
+    if not seconds or seconds < 1:
         return ""
     if seconds < 10:
         return "a few seconds left"

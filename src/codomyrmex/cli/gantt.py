@@ -105,12 +105,15 @@ def gantt_lines(
 
 
 def rows_of(tasks: Iterable[PlannedTask], *, unfold: bool, times: str = "×") -> list[Row]:
-    """The lines of tasks by when each begins, else in their order; fan-outs folded, unless `unfold`."""
+    """The lines of tasks by when each begins, what takes no time first, else in their order.
+
+    Fan-outs are folded, unless `unfold`.
+    """
     groups: dict[str, list[PlannedTask]] = {}
     for task in tasks:
         groups.setdefault(task.task if unfold else _ITEM.sub("", task.task), []).append(task)
     rows = [_row(name, group, times) for name, group in groups.items()]
-    return sorted(rows, key=lambda row: row.start_s)
+    return sorted(rows, key=lambda row: (row.start_s, row.end_s > row.start_s))
 
 
 def _row(name: str, group: Sequence[PlannedTask], times: str) -> Row:

@@ -103,6 +103,8 @@ def plan(invocation: Invocation, /, **options: Any) -> None:
     wanted = _Wanted(**options)
     if wanted.budget_s is not None and not wanted.optimise:
         raise click.UsageError("--budget goes with --optimise")
+    if wanted.simulations is not None and wanted.optimise:
+        raise click.UsageError("--simulations goes without --optimise: that looks at one order only")
     if wanted.what == "-" and wanted.reads_stdin:
         raise click.UsageError("stdin is the workflow already: give parameters and durations another way")
     wish = _wish(wanted)

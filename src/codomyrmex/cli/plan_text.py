@@ -15,6 +15,8 @@ from codomyrmex.logistics.orchestration.project.workflow_plan import OPTIMISED, 
 
 _MOST_BOUNDS = 4
 _MOST_ASSUMPTIONS = 6
+_ABOUT_EQUAL = 0.02
+"""Two ends so near each other, as a share of the later one, are told as one."""
 _WHAT = {MEMORY: " of memory", DISK: " of disk", NETWORK: " of network"}
 _BOUNDS = {"workers": "attempts at once", "max_parallel": "max_parallel"}
 
@@ -38,12 +40,18 @@ def plan_lines(terminal: Terminal, plan: WorkflowPlan, *, verbose: int = 0) -> l
 def _head(terminal: Terminal, plan: WorkflowPlan) -> list[str]:
     """`nightly: 3 min 05 s, 2 min 50 s to 3 min 40 s in 8 of 10 cases`; of an optimised plan also what it gains."""
     name = terminal.paint(one_line(plan.workflow), "bold")
-    head = f"{name}: {terminal.paint(duration_text(plan.duration_s), 'bold')}"
+    expected, drawn = duration_text(plan.expected_s), duration_text(plan.duration_s)
+    head = f"{name}: {terminal.paint(expected, 'bold')}"
     spread = plan.spread
     if spread is not None:
         low, high = duration_text(spread.p10_s), duration_text(spread.p90_s)
         head += f", {low} to {high} in 8 of 10 cases" if low != high else ""
-    return [head] if plan.method != OPTIMISED else [head, *folded(_gain(plan), terminal.width or WIDTH)]
+    width = terminal.width or WIDTH
+    if plan.method == OPTIMISED:
+        return [head, *folded(_gain(plan), width)]
+    if abs(plan.expected_s - plan.duration_s) <= _ABOUT_EQUAL * plan.expected_s:
+        return [head]
+    return [head, *folded(f"{drawn} where each task takes its median, as drawn below", width)]
 
 
 def _gain(plan: WorkflowPlan) -> str:

@@ -225,7 +225,7 @@ def _start_following(
     run = ready.run
     plan = plan_to_follow(workflows.host.database, run.workflow, run.parameters, command=wanted.planning)
     run.options = replace(run.options, follow=order_of(plan), force=wanted.force)
-    invocation.output.note(f"in the order that was planned: {duration_text(plan.duration_s)}")
+    invocation.output.note(f"in the order of its plan, which takes {duration_text(plan.duration_s)}")
     return workflows.starter.begin(ready).state.id
 
 

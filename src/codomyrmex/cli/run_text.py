@@ -110,7 +110,7 @@ def live_runs_lines(
             _age(run, now),
             age_text(run.left_s) if run.left_s else "",
             "pausing" if run.intent == "pause" and run.status != "paused" else _PHASES.get(run.phase, ""),
-            Cell(run.owner or "", "yellow" if run.owner == "nobody" else ""),
+            Cell(_owner_text(run.owner), "yellow" if run.owner == "nobody" else ""),
         ]
         for run in runs
     ]
@@ -122,6 +122,12 @@ def live_runs_lines(
             indent = " " * (len(run.execution_id) + 2)
             shown.append(_cut(terminal, indent, len(indent), waits[run.execution_id]))
     return shown
+
+
+def _owner_text(owner: str | None) -> str:
+    """`pid 4121` of `engine 3 pid 4121`: a table has no room for both, and the process is what can be looked at."""
+    engine, pid, number = (owner or "").partition("pid ")
+    return pid + number if pid else engine
 
 
 def tasks_lines(terminal: Terminal, tasks: Sequence[TaskView], now: datetime) -> list[str]:

@@ -56,6 +56,8 @@ class Admission(ReadyQueues):
         super().__init__(cpu_milli=cpu_milli, max_workers=max_workers, share=share, policy=policy)
         self.retry_us: int | None = None
         """When the first quota lets something through that it held up."""
+        self.refused = False
+        """True while no more of the machine is to be had than there is."""
         self.may_ask = False
         """True while more of the machine may be asked for: then nobody passes one that lacks only that."""
         self.stopped_short = False
@@ -89,14 +91,22 @@ class Admission(ReadyQueues):
                 return self._or_overdue(found)
         return None
 
-    def _or_overdue(self, found: Lane) -> Lane:
-        """Who goes instead of a lane, because it has waited too long and would fit."""
+    def _or_overdue(self, found: Lane) -> Lane | None:
+        """Who goes instead of a lane, because it has waited too long and would fit.
+
+        None where what it asks for has to be allotted first.
+        """
         overdue = self._overdue
         if overdue is None or overdue.lane is found or overdue.shape.party is not found.shape.party:
             return found
         if not overdue.waits or not overdue.goes_before(found, self._now_us):
             return found
-        return overdue.lane if self._fits(overdue.shape, overdue.lane) else found
+        if self._fits(overdue.shape, overdue.lane):
+            return overdue.lane
+        if self.may_ask and self._shortfall(overdue.shape, overdue.lane):
+            self.stopped_short = True
+            return None
+        return found
 
     def _in_turn(self) -> Iterable[Party]:
         if len(self._parties) < 2:
@@ -190,8 +200,7 @@ class Admission(ReadyQueues):
             lane = self._oldest(shape)
             if lane is None or self._in_vain(shape, lane):
                 continue
-            # What has only to be asked for is as good as there.
-            fits = self._fits(shape, lane) or (self.may_ask and bool(self._shortfall(shape, lane)))
+            fits = self._could_go(shape, lane)
             may_go = may_go or fits
             head = lane.heap[0]
             due_us = head[3] + reserve_us
@@ -210,9 +219,9 @@ class Admission(ReadyQueues):
             return False
         for other in self._all_open():
             lane = self._head(other)
-            if lane is None or overdue.spares(lane, self._now_us) or not self._fits(other, lane):
+            if lane is None or overdue.spares(lane, self._now_us) or not self._could_go(other, lane):
                 continue
-            if takes_what_lacks(other, overdue.shape, self.share, self.named):
+            if takes_what_lacks(other, overdue.shape, self.share, self.named, more=not self.refused):
                 return True
         return False
 
@@ -220,7 +229,7 @@ class Admission(ReadyQueues):
         """Whether one attempt of a lane may begin although room is kept for another."""
         if kept_for.spares(lane, self._now_us):
             return True
-        return may_pass(shape, kept_for.shape, self.share, self.named, self.workers)
+        return may_pass(shape, kept_for.shape, self.share, self.named, self.workers, more=not self.refused)
 
     def _in_vain(self, shape: Shape, lane: Lane) -> bool:
         """True where no room that is kept helps: a quota, or others, hold it up, not attempts of this engine."""
@@ -269,6 +278,7 @@ class Admission(ReadyQueues):
         first: tuple[bool, Entry] | None = None
         head: dict[str, int] = {}
         want: dict[str, int] = {}
+        first_of_all = [each.shape for each in (self._kept_for, self._overdue) if each is not None]
         for shape in self._all_open():
             lane = self._head(shape)
             asks = shape.asks
@@ -277,7 +287,7 @@ class Admission(ReadyQueues):
             short = self._shortfall(shape, lane)
             if not short:
                 continue
-            place = (self._kept_for is None or shape is not self._kept_for.shape, lane.heap[0])
+            place = shape not in first_of_all, lane.heap[0]
             if first is None or place < first:
                 best, first, head = shape, place, short
             count = min(self.workers, sum(self.waiting_in(each, self.workers) for each in shape.lanes()))
@@ -322,6 +332,10 @@ class Admission(ReadyQueues):
 
     def _fits(self, shape: Shape, lane: Lane) -> bool:
         return shape.cpu_milli <= self.share.cpu_milli and (not shape.extra or self._has_rest(shape, lane))
+
+    def _could_go(self, shape: Shape, lane: Lane) -> bool:
+        """Whether it fits; what of the machine has only to be asked for is as good as there."""
+        return self._fits(shape, lane) or (self.may_ask and bool(self._shortfall(shape, lane)))
 
     def _has_rest(self, shape: Shape, lane: Lane) -> bool:
         """Whether what a shape asks for besides CPU is free; notes until when a quota holds it up."""

@@ -123,8 +123,10 @@ class BatchPlanning:
         claims = self._claims
         admission = self.admission
         claims.prepare(admission, batch)
-        admission.may_ask = claims.may_provide and not admission.share.is_whole
+        admission.refused = not claims.may_provide
+        admission.may_ask = not admission.refused and not admission.share.is_whole
         admission.stopped_short = False
+        admission.keep_room()
         admit(admission, batch, claims.claimed)
         while claims.provide(admission):
             admit(admission, batch, claims.claimed)

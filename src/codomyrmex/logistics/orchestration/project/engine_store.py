@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 from weakref import WeakSet
 
 import msgspec
@@ -146,7 +145,7 @@ def lock_path(state_dir: Path, epoch: int) -> Path:
 
 def insert(tx: Transaction, *, now_us: int, limits: Mapping[str, Any] | None = None) -> tuple[int, str]:
     """A row for this process; returns its epoch and its token. `limits` tells readers what it may use."""
-    token = uuid4().hex
+    token = os.urandom(16).hex()
     lease_until_us = now_us + round(LEASE_S * 1_000_000)
     told = msgspec.json.encode(limits or {}).decode()
     tx.execute(INSERT, (token, socket.gethostname(), boot_id(), os.getpid(), now_us, lease_until_us, told))

@@ -5,11 +5,11 @@ Layer: low; how they look stands in `run_ids`.
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from codomyrmex.logistics.orchestration.project.run_ids import id_of
 
 
 def new_id() -> str:
     """An id that nothing has yet."""
-    return id_of(secrets.randbits(64))
+    return id_of(int.from_bytes(os.urandom(8)))

@@ -59,7 +59,6 @@ class _Kept:
     outlook: Outlook
     read_again_s: float
     pause_s: float
-    began_s: float
     estimate: RunEstimate | None = None
     look_again_s: float = 0.0
     told: tuple[int, int] | None = None
@@ -85,7 +84,7 @@ class LiveEstimates:
             if kept is None or begun_s >= kept.read_again_s:
                 kept = self._kept[run.number] = self._read(run, kept, begun_s)
             if begun_s >= kept.look_again_s:
-                kept.estimate = kept.outlook.estimate(self._standing(run, kept, begun_s))
+                kept.estimate = kept.outlook.estimate(self._standing(run, begun_s))
                 ended_s = self._clock.monotonic_s()
                 kept.look_again_s = ended_s + max(KEPT_S, _SHARE * (ended_s - begun_s))
             return kept.estimate
@@ -123,11 +122,10 @@ class LiveEstimates:
             outlook,
             read_again_s=now_s + max(pause_s, _SHARE * (now_s - begun_s)),
             pause_s=pause_s,
-            began_s=begun_s if kept is None else kept.began_s,
             told=None if kept is None else kept.told,
         )
 
-    def _standing(self, run: RunState, kept: _Kept, now_s: float) -> Standing:
+    def _standing(self, run: RunState, now_s: float) -> Standing:
         groups = run.groups.copy()
         return Standing(
             states=bytes(run.state[: run.step_count]),
@@ -142,7 +140,7 @@ class LiveEstimates:
             under_way=[*self._attempts(run, now_s), *self._waits(run)],
             phase=run.phase,
             stopping=run.stopping is not None,
-            elapsed_s=now_s - kept.began_s,
+            elapsed_s=max(0, self._clock.now_us() - run.began_us) / 1_000_000 if run.began_us else 0.0,
         )
 
     def _attempts(self, run: RunState, now_s: float) -> Iterator[UnderWay]:

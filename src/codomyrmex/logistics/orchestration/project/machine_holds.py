@@ -10,9 +10,9 @@ one of several is of `gpu`; `gpu_ids` names them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Final
-from uuid import uuid4
 
 from codomyrmex.clock import to_datetime
 from codomyrmex.exceptions import Conflict
@@ -94,7 +94,7 @@ class MachineHolds:
         complete = False
         try:
             for id in sorted(wants):
-                hold = f"{PREFIX}{uuid4().hex}"
+                hold = f"{PREFIX}{os.urandom(16).hex()}"
                 found = self._owner.ledger.hold(
                     hold, requester, {id: wants[id]}, capacity=capacities, expires_us=expires_us
                 )

@@ -106,9 +106,12 @@ class MachineShare:
         """What such a request is served out of: the pool of a session, or (None) this engine's share."""
         return (pool if self._pooled(id, pool) else None), id
 
-    def left(self, id: str, pool: str | None) -> int:
-        """How much is free there, of everything but devices."""
-        return self._left(id, pool)
+    def left(self, id: str, pool: str | None, *, more: bool) -> int:
+        """How much is free there, of everything but devices; with `more` also what has only to be asked for."""
+        left = self._left(id, pool)
+        if more and not self._pooled(id, pool):
+            left += self.capacities.get(id, 0) - self.allotted.get(id, 0)
+        return left
 
     def missing(self, id: str, amount: int, pool: str | None) -> int | None:
         """How much more has to be allotted before so much is free; None where that cannot be."""

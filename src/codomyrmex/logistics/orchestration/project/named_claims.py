@@ -9,9 +9,9 @@ What can never pass is refused: more than there is, more than a limit allows, a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from codomyrmex.exceptions import ResourceRefused
 from codomyrmex.logistics.orchestration.project import rate_quota, resource_register, resource_store
@@ -143,7 +143,7 @@ def _has_enough(tx: Transaction, stored: StoredResource, amount: int, asker: Ask
 
 
 def _take(tx: Transaction, stored: StoredResource, amount: int, asker: Asker) -> Holding:
-    id, now_us, rate = uuid4().hex, asker.now_us, stored.rate
+    id, now_us, rate = os.urandom(16).hex(), asker.now_us, stored.rate
     if rate is not None:
         passage = rate_quota.claim(rate, amount, tat_us=stored.tat_us, now_us=now_us)
         assert passage.tat_us is not None, stored.id

@@ -24,7 +24,7 @@ Entry = tuple[int, int]
 """Position and attempt number."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Chunk:
     """What one slot works through: committed attempts of one run, begun in order.
 
@@ -50,12 +50,12 @@ class Chunk:
         return Grant(request=self.lane.request, gpus=() if machine is None else machine.gpus)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Woken:
     """Nothing has happened to a run, but something may fit now that did not, or has to be given back."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Arrival:
     """An attempt has ended."""
 
@@ -65,7 +65,7 @@ class Arrival:
     outcome: Outcome
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Recall:
     """Attempts that were taken back from a chunk before they began; `at` is the one it was working on."""
 
@@ -74,7 +74,7 @@ class Recall:
     at: Entry | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Submission:
     """A new run. `accepted` is set when it is stored, or refused with `error`."""
 
@@ -84,7 +84,7 @@ class Submission:
     error: CodomyrmexError | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Adoption:
     """A run of a dead engine, read from the store; `lost` are the attempts that died with it."""
 
@@ -96,7 +96,7 @@ class Adoption:
     """Why a run does not begin at all."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class StopAsked:
     """Somebody wants a run to end; `intents` are the rows of the store that said so."""
 
@@ -105,7 +105,7 @@ class StopAsked:
     intents: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class PauseAsked:
     """Somebody wants a run to pause, or with `on` False to go on."""
 
@@ -114,7 +114,7 @@ class PauseAsked:
     intents: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class SignalSent:
     """Somebody sent a run a signal; `data` is tagged JSON."""
 
@@ -125,7 +125,7 @@ class SignalSent:
     intents: tuple[int, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Answered:
     """Somebody answered an approval, named by its task; the answer has been checked against its form."""
 
@@ -138,7 +138,7 @@ class Answered:
     intents: tuple[int, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class ChildEnded:
     """The run that an attempt of a task started is terminal; `outputs` and `error` are as its row has them."""
 
@@ -151,7 +151,7 @@ class ChildEnded:
     error: str | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Due:
     """A deadline has passed that was set for `ready_us`: of a task, or (position -1) of the run."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -26,6 +25,8 @@ def socket_path(state_dir: Path, epoch: int) -> Path:
     plain = state_dir / "run" / f"engine-{epoch}.sock"
     if len(os.fsencode(plain)) <= LONGEST_PATH_BYTES:
         return plain
+    import tempfile
+
     digest = hashlib.sha256(os.fsencode(plain)).hexdigest()[:24]
     return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir(), f"codomyrmex-{digest}.sock")
 

@@ -57,12 +57,12 @@ def _bound(name: str, least_s: float, duration_s: float) -> Bound:
 
 
 def _quota_bound(quota: NamedResource, tasks: Sequence[PlannedTask], duration_s: float) -> Bound | None:
-    """How long a quota takes to let all calls through that are not in its burst."""
-    if quota.rate is None:
-        return None
-    amount = sum(task.request.get(quota.name, 0) for task in tasks)
+    """How long a quota takes to let all calls through that are not in its burst; without one, all but the last."""
     rate = quota.rate
-    late = max(0, amount - (rate.burst or 0))
-    if not late:
+    amounts = [amount for task in tasks if (amount := task.request.get(quota.name, 0))]
+    if rate is None or not amounts:
+        return None
+    late = sum(amounts) - (max(amounts) if rate.burst is None else rate.burst)
+    if late <= 0:
         return None
     return _bound(quota.name, late * rate.per_us / rate.capacity / 1_000_000, duration_s)

@@ -23,7 +23,7 @@ from typing import Any
 
 from codomyrmex.exceptions import CodomyrmexError
 from codomyrmex.logistics.orchestration.project.named_resources import NamedResource
-from codomyrmex.logistics.orchestration.project.plan_problem import Limit, PlanProblem
+from codomyrmex.logistics.orchestration.project.plan_problem import ROUNDING, Limit, PlanProblem
 from codomyrmex.logistics.orchestration.project.plan_search import improved
 from codomyrmex.logistics.orchestration.project.problem_making import (
     MICROSECONDS,
@@ -43,8 +43,10 @@ COARSE = 500
 COARSE_SHARE = 0.6
 SEARCH_SHARE = 0.2
 """The part of the time in which the solver's beginning is looked for."""
+CHILDREN = (
+    "the tasks of runs that steps start go in the usual order; those of the run itself in the one found"
+)
 _ADVICE = "pip install 'codomyrmex[plan]'"
-FOLLOWED = "the order was found by a solver: a run keeps to it with --follow-plan"
 
 
 class SolverMissing(CodomyrmexError):
@@ -82,7 +84,6 @@ def optimise(
     else:
         tasks = _planned(plan.tasks, stated, found.starts)
         duration_s = max((task.end_s for task in tasks), default=0.0)
-    unbeaten = plan.bound is not None and round((duration_s - plan.bound.least_s) * MICROSECONDS) <= 1
     return replace(
         plan,
         tasks=tasks,
@@ -92,11 +93,34 @@ def optimise(
             for bound in plan.bounds
         ),
         spread=None,
-        assumptions=(*plan.assumptions, FOLLOWED),
         method=OPTIMISED,
-        optimal=unbeaten or (found.optimal and stated.exact),
+        optimal=_unbeaten(replace(plan, duration_s=duration_s)) or (found.optimal and stated.exact),
         unoptimised_s=plan.duration_s,
     )
+
+
+def as_followed(plan: WorkflowPlan, found: WorkflowPlan, followed: WorkflowPlan) -> WorkflowPlan:
+    """An order that was `found`, as it goes in a run that keeps to it; `plan` itself where that is no shorter.
+
+    `followed` is what the admission makes of a run with this order. It knows what the problem leaves out: runs that
+    steps start have an order of their own, quotas count in their own units, and some tasks take no time.
+    """
+    best = followed if followed.complete and followed.duration_s < plan.duration_s else plan
+    own_order = [CHILDREN] if any("/" in task.task for task in best.tasks) else []
+    as_good = found.optimal and best.duration_s <= found.duration_s * (1 + 1 / ROUNDING)
+    return replace(
+        best,
+        assumptions=(*plan.assumptions, *own_order),
+        spread=None,
+        method=OPTIMISED,
+        optimal=as_good or _unbeaten(best),
+        unoptimised_s=plan.duration_s,
+    )
+
+
+def _unbeaten(plan: WorkflowPlan) -> bool:
+    """Whether a plan is as short as what holds it up most allows."""
+    return plan.bound is not None and round((plan.duration_s - plan.bound.least_s) * MICROSECONDS) <= 1
 
 
 def best_starts(

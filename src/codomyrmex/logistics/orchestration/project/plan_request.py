@@ -107,18 +107,23 @@ class PlanRequest:
 
     def plan(self, *, simulations: int | None = None, seed: int = 0) -> WorkflowPlan:
         """What the real admission makes of it; `simulations` None: as many as are worth the wait."""
-        found = self._planned(0, seed)
+        found = self._planned()
         if simulations is None:
             simulations = simulations_for(len(found.tasks)) if self._varies else 0
         if simulations:
-            found = self._planned(simulations, seed)
+            found = self._planned(simulations=simulations, seed=seed)
         return replace(found, assumptions=(*found.assumptions, *self.assumptions))
 
     def optimise(self, plan: WorkflowPlan, *, budget_s: float) -> WorkflowPlan:
-        """The shortest plan that a solver finds in so many seconds; raises `SolverMissing` without one."""
-        from codomyrmex.logistics.orchestration.project.plan_optimiser import optimise
+        """The shortest plan that a solver finds in so many seconds; raises `SolverMissing` without one.
 
-        return optimise(plan, self.run, named=self.named, budget_s=budget_s)
+        Its times are those of a run that follows it.
+        """
+        from codomyrmex.logistics.orchestration.project.plan_optimiser import as_followed, optimise
+        from codomyrmex.logistics.orchestration.project.plan_store import order_of
+
+        found = optimise(plan, self.run, named=self.named, budget_s=budget_s)
+        return as_followed(plan, found, self._planned(follow=order_of(found)))
 
     def keep(self, tx: Transaction, plan: WorkflowPlan, *, now_us: int) -> None:
         """Stores a plan, for runs of this definition with these parameters to follow."""
@@ -133,7 +138,9 @@ class PlanRequest:
         every = (learned.steps, learned.actions, learned.sizes, learned.runs)
         return any(each.p90_s > each.median_s for known in every for each in known.values())
 
-    def _planned(self, simulations: int, seed: int) -> WorkflowPlan:
+    def _planned(
+        self, *, follow: tuple[str, ...] | None = None, simulations: int = 0, seed: int = 0
+    ) -> WorkflowPlan:
         from codomyrmex.logistics.orchestration.project.workflow_planner import plan_run
 
         return plan_run(
@@ -143,6 +150,7 @@ class PlanRequest:
             named=self.named,
             workers=self.workers,
             policy=self.policy,
+            follow=follow,
             simulations=simulations,
             seed=seed,
         )
@@ -284,4 +292,4 @@ def _check_durations(durations: Mapping[str, float], workflows: Iterable[Compile
         if not 0 <= seconds <= MAX_DURATION_S
     ]
     if faults:
-        raise ValidationError(faults, subject="the durations")
+        raise ValidationError(faults, subject="the list of durations")

@@ -3,7 +3,8 @@
 Layer: pure. A plan says when tasks begin and what they hold; what waits for what stands in the definition of the
 run and in those of the runs that its steps start (`deploy/build` is task `build` of the run of step `deploy`). A step,
 or an item, that stands for others of the plan is no job: it spans them. What a step without a slot waits for takes
-as long as the plan says. Of runs that may be open at once, one opens where the plan let it: after the same other.
+as long as the plan says. Of waits and runs only some of which may be open at once, one opens where the plan let it:
+after the same other.
 
 Quotas are kept as a window: what a claim takes is held for as long as its whole burst needs to come back, which is
 never more than the quota allows. Parts of a GPU count as the next part that fills a device.
@@ -144,10 +145,28 @@ class _Making:
             waits = self._meet(waits)
         if child is not None and at_once and any(self.tree.has_run(name) for name in names):
             return self._add_runs([scope.below(name, child) for name in names], waits, at_once)
-        holding = [_WORKERS, *scope.caps] if wait is None else []
+        if wait is not None:
+            return self._add_waits([name for name in names if name in self.places], waits, at_once)
+        holding = [_WORKERS, *scope.caps]
         if at_once is not None and len(names) > 1:
             holding.append(self._cap(f"{scope.prefix}{workflow.names[step]}", at_once))
         jobs = [self._job(self.places[name], waits, holding) for name in names if name in self.places]
+        return self._meet(jobs) or waits
+
+    def _add_waits(
+        self, names: Sequence[str], waits: tuple[int, ...], at_once: int | None
+    ) -> tuple[int, ...]:
+        """Adds what holds no slot: items are opened as the plan does it, each when one before it ends."""
+        jobs: list[int] = []
+        ends: list[tuple[int, int]] = []
+        for name in names:
+            begin, gate = 0, waits
+            if at_once is not None and len(ends) >= at_once:
+                begin, earlier = heappop(ends)
+                gate = (earlier,)
+            job = self._job(self.places[name], gate, ())
+            heappush(ends, (begin + self.durations[job], job))
+            jobs.append(job)
         return self._meet(jobs) or waits
 
     def _add_runs(self, scopes: Sequence[_Scope], waits: tuple[int, ...], at_once: int) -> tuple[int, ...]:

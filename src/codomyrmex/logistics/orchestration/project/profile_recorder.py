@@ -31,12 +31,18 @@ STEPS_AT_MOST = 2000
 """Of a larger workflow nothing is kept by step, only by action."""
 UNSTORED_AT_MOST = 1000
 """Runs that ended and whose flush fails; of more, the oldest are forgotten."""
+LACKING_KEPT = 4
+"""So many attempts at most of one step in one run that ran out of memory."""
 TASK_LABEL = "codomyrmex.task"
 """The label of a run that is a task submitted alone (see `task_runs`)."""
 _COMPLETED = OutcomeKind.COMPLETED
 T = TypeVar("T")
 
-RUN_TIMES = "SELECT started_at, ended_at FROM run WHERE number = ? AND status = 'completed'"
+RUN_TIMES = """
+SELECT started_at, ended_at FROM run WHERE number = ? AND status = 'completed' AND started_at IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM event WHERE event.run = run.number AND event.body LIKE '%"run_paused"%')
+"""
+"""How long somebody kept a run paused says nothing of the next."""
 
 _Taken = tuple[Sample, int]
 """One attempt that counts, with the size of its parameters."""
@@ -45,7 +51,7 @@ _Taken = tuple[Sample, int]
 class _Noted(Decimated[_Taken]):
     """The attempts of one step, or of one spec where steps are too many."""
 
-    __slots__ = ("action", "more", "step", "stored")
+    __slots__ = ("action", "lacked", "lacking", "more", "step", "stored")
 
     def __init__(self, step: str, action: str) -> None:
         super().__init__()
@@ -53,16 +59,36 @@ class _Noted(Decimated[_Taken]):
         """Its name, or empty where nothing is kept by step."""
         self.action = action
         """`module.action`, or empty where that says nothing."""
+        self.lacking: list[_Taken] = []
+        """The newest of those that ran out of memory, which have no place among those that completed:"""
+        self.lacked = 0
+        """so many there were."""
         self.stored = 0
-        """What `count` was when it was last stored."""
+        """What `seen` was when it was last stored."""
         self.more = 0
         """How many came since, as the flush under way found it."""
+
+    @property
+    def seen(self) -> int:
+        """How many were counted, whatever became of them."""
+        return self.count + self.lacked
+
+    @property
+    def taken(self) -> list[_Taken]:
+        """All that is kept."""
+        return [*self.lacking, *self.values]
+
+    def lack(self, taken: _Taken) -> None:
+        """One has run out of memory."""
+        self.lacked += 1
+        self.lacking.append(taken)
+        del self.lacking[:-LACKING_KEPT]
 
 
 class _RunNotes:
     """What is noted of one run; number 0: of all tasks submitted alone, together."""
 
-    __slots__ = ("by_step", "items", "key_of", "noted", "number", "over", "whole", "workflow")
+    __slots__ = ("by_step", "items", "key_of", "noted", "number", "whole", "workflow")
 
     def __init__(self, run: RunState | None) -> None:
         self.number = 0 if run is None else run.number
@@ -73,8 +99,6 @@ class _RunNotes:
         if run is not None:
             self.key_of = range(len(run.workflow)) if self.by_step else run.workflow.spec_of
         self.noted: dict[int | str, _Noted] = {}
-        self.over = 0
-        """How many of those counted did not complete."""
         self.whole = False
         """True once the run has completed and all of it was done and seen here."""
         self.items: list[tuple[str, int]] = []
@@ -115,11 +139,11 @@ class ProfileRecorder:
                 self._count(notes, telling_action(run.workflow.spec(step)), run, step, outcome)
                 return
         noted = notes.noted.get(notes.key_of[step])
-        if noted is None:
+        if noted is None or outcome.kind is not _COMPLETED:
             self._count(notes, notes.key_of[step], run, step, outcome)
             return
         noted.count = count = noted.count + 1  # as `Decimated.come`, without the cost of a call
-        if count >= noted.due or outcome.kind is not _COMPLETED:
+        if count >= noted.due:
             self._keep(notes, noted, outcome)
 
     def _begin(self, run: RunState) -> _RunNotes:
@@ -129,22 +153,22 @@ class ProfileRecorder:
         return notes
 
     def _count(self, notes: _RunNotes, key: int | str, run: RunState, step: int, outcome: Outcome) -> None:
-        """`note` where it may be the first of its kind."""
+        """`note` where it may be the first of its kind, or did not complete."""
         noted = notes.noted.get(key)
         if noted is None:
             name = run.workflow.names[step] if notes.by_step else ""
             noted = _Noted(name, telling_action(run.workflow.spec(step)))
             with self._lock:
                 notes.noted[key] = noted
-        if noted.come() or outcome.kind is not _COMPLETED:
+        if outcome.kind is not _COMPLETED:
+            with self._lock:
+                noted.lack(((None, None, outcome.memory_bytes), outcome.parameters_bytes))
+                self._changed[notes] = None
+        elif noted.come():
             self._keep(notes, noted, outcome)
 
     def _keep(self, notes: _RunNotes, noted: _Noted, outcome: Outcome) -> None:
-        if outcome.kind is _COMPLETED:
-            sample: Sample = (outcome.duration_s, outcome.cpu_s, outcome.memory_bytes)
-        else:
-            notes.over += 1
-            sample = (None, None, outcome.memory_bytes)
+        sample = outcome.duration_s, outcome.cpu_s, outcome.memory_bytes
         with self._lock:
             noted.keep((sample, outcome.parameters_bytes))
             self._changed[notes] = None
@@ -218,9 +242,9 @@ class ProfileRecorder:
 
 def _mark(noted: _Noted) -> tuple[_Noted, int]:
     """What is to be taken as stored once it is; `note` goes on counting meanwhile."""
-    count = noted.count
-    noted.more = count - noted.stored
-    return noted, count
+    seen = noted.seen
+    noted.more = seen - noted.stored
+    return noted, seen
 
 
 def _additions(notes: _RunNotes) -> Iterator[Addition]:
@@ -231,7 +255,7 @@ def _additions(notes: _RunNotes) -> Iterator[Addition]:
             by_action.setdefault(noted.action, []).append(noted)
         if noted.step and noted.more:
             subject = profiles.step_subject(notes.workflow, noted.step)
-            samples = [sample for sample, _ in noted.values]
+            samples = [sample for sample, _ in noted.taken]
             yield Addition(subject, WHATEVER_SIZE, run=notes.number, more=noted.more, samples=samples)
     for action, each in by_action.items():
         if any(noted.more for noted in each):
@@ -240,7 +264,9 @@ def _additions(notes: _RunNotes) -> Iterator[Addition]:
 
 def _of_action(number: int, action: str, noted: list[_Noted]) -> Iterator[Addition]:
     subject = profiles.action_subject(action)
-    taken = list(chain.from_iterable(each.values for each in noted))
+    taken = list(chain.from_iterable(each.taken for each in noted))
+    if not taken:
+        return  # the first has just been counted, and is kept in a moment
     more = sum(each.more for each in noted)
     by_size: dict[int, list[Sample]] = {WHATEVER_SIZE: [sample for sample, _ in taken]}
     for sample, size_bytes in taken:
@@ -279,7 +305,7 @@ def _is_whole(run: RunState, notes: _RunNotes) -> bool:
             made -= run.state.count(COMPLETED, group.first, group.first + group.size)
     for step in run.workflow.waiting:
         made -= step not in run.groups and run.state[step] == COMPLETED
-    return made == sum(noted.count for noted in notes.noted.values()) - notes.over
+    return made == sum(noted.count for noted in notes.noted.values())
 
 
 def _spread(values: list[T]) -> list[T]:

@@ -145,7 +145,6 @@ Claimed = Callable[[Batch, Chunk, str], None]
 
 def admit(admission: Admission, batch: Batch, claimed: Claimed) -> None:
     """Starts what fits, lane by lane."""
-    admission.keep_room()
     while (lane := admission.next_lane()) is not None:
         limit = 1
         if lane.quick and (each_s := quick_s(lane.run)) is not None:

@@ -16,8 +16,19 @@ from codomyrmex.logistics.orchestration.project.resource_request import GPU
 from codomyrmex.logistics.orchestration.project.shapes import Shape
 
 
-def may_pass(shape: Shape, kept_for: Shape, share: MachineShare, named: NamedResources, workers: int) -> bool:
-    """Whether one attempt of `shape` may start without delaying one of `kept_for`."""
+def may_pass(
+    shape: Shape,
+    kept_for: Shape,
+    share: MachineShare,
+    named: NamedResources,
+    workers: int,
+    *,
+    more: bool = False,
+) -> bool:
+    """Whether one attempt of `shape` may start without delaying one of `kept_for`.
+
+    `more` where what this engine was not allotted of the machine has only to be asked for: it is as good as free.
+    """
     if workers < 2:
         return False
     asked = dict(shape.named)
@@ -28,39 +39,43 @@ def may_pass(shape: Shape, kept_for: Shape, share: MachineShare, named: NamedRes
             return False
         lacks = lacks or not named.leaves(name, 0, amount)
     if kept_for.gpu:
-        if shape.gpu and not _leaves(share, GPU, shape.gpu, kept_for.gpu, shape, kept_for):
+        if shape.gpu and not _leaves_devices(share, shape, kept_for):
             return False
-        lacks = lacks or not share.has(GPU, kept_for.gpu, kept_for.pool)
+        lacks = lacks or not _has(share, GPU, kept_for.gpu, kept_for.pool, more=more)
     if lacks:
         return True
     own = {share.source(id, shape.pool): amount for id, amount in shape.asks if id != GPU}
     for id, amount in kept_for.asks:
         mine = own.get(share.source(id, kept_for.pool), 0)
-        if mine and not _leaves(share, id, mine, amount, shape, kept_for):
+        if mine and share.left(id, kept_for.pool, more=more) - mine < amount:
             return False
     return True
 
 
-def takes_what_lacks(shape: Shape, lacking: Shape, share: MachineShare, named: NamedResources) -> bool:
+def takes_what_lacks(
+    shape: Shape, lacking: Shape, share: MachineShare, named: NamedResources, *, more: bool = False
+) -> bool:
     """Whether an attempt of `shape` would take of something of which `lacking` has not enough."""
     asked = dict(shape.named)
     if any(asked.get(name) and not named.leaves(name, 0, amount) for name, amount in lacking.named):
         return True
     own = {share.source(id, shape.pool) for id, amount in shape.asks if amount}
     return any(
-        share.source(id, lacking.pool) in own and not share.has(id, amount, lacking.pool)
+        share.source(id, lacking.pool) in own and not _has(share, id, amount, lacking.pool, more=more)
         for id, amount in lacking.asks
     )
 
 
-def _leaves(share: MachineShare, id: str, mine: int, amount: int, shape: Shape, kept_for: Shape) -> bool:
-    """Whether `mine` of a machine resource can be taken so that `amount` is as much to be had as before."""
-    if id != GPU:
-        return share.left(id, kept_for.pool) - mine >= amount
-    if not share.has(GPU, amount, kept_for.pool):
+def _has(share: MachineShare, id: str, amount: int, pool: str | None, *, more: bool) -> bool:
+    return share.has(id, amount, pool) or (more and share.missing(id, amount, pool) is not None)
+
+
+def _leaves_devices(share: MachineShare, shape: Shape, kept_for: Shape) -> bool:
+    """Whether devices can be taken so that what is kept is as much to be had as before."""
+    if not share.has(GPU, kept_for.gpu, kept_for.pool) or not share.has(GPU, shape.gpu, shape.pool):
         return False
-    taken = share.take(((GPU, mine),), shape.pool)
+    taken = share.take(((GPU, shape.gpu),), shape.pool)
     try:
-        return share.has(GPU, amount, kept_for.pool)
+        return share.has(GPU, kept_for.gpu, kept_for.pool)
     finally:
         share.count(taken, -1)

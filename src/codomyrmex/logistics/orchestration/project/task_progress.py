@@ -1,7 +1,7 @@
 """How far an attempt says that it is: what `current_task().progress(done, total, message)` tells.
 
-Layer: pure. Whatever an action says is only taken where it is a number; its text is cut. Values of secrets have
-been taken out before, where the note was made.
+Layer: pure. Whatever an action says is only taken where it is a number; its text is cut, and put on one line. Values
+of secrets have been taken out before, where the note was made.
 """
 
 from __future__ import annotations
@@ -49,10 +49,15 @@ def read_note(note: Mapping[str, Any], *, at_us: int) -> Progress | None:
         return None
     total = _number(note.get("total"))
     said = note.get("message")
-    message = said[:LONGEST_MESSAGE] if isinstance(said, str) else ""
+    message = _one_line(said[:LONGEST_MESSAGE]) if isinstance(said, str) else ""
     return Progress(
         done=done, total=total if total is not None and total > 0 else None, message=message, at_us=at_us
     )
+
+
+def _one_line(text: str) -> str:
+    """A text without what moves a terminal's cursor, and without halves of characters, which no store takes."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
 
 
 def _number(value: Any) -> float | None:

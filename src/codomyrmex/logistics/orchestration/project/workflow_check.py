@@ -7,12 +7,14 @@ Expressions, references, unknown parents and cycles are the compiler's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from codomyrmex.exceptions import Fault, ValidationError
+from codomyrmex.logistics.orchestration.project.schema_rules import NAME_PATTERN
 from codomyrmex.logistics.orchestration.project.workflow_amount_check import (
     duration_faults,
     resource_faults,
@@ -51,6 +53,7 @@ from codomyrmex.logistics.orchestration.project.workflow_parameters import check
 from codomyrmex.logistics.orchestration.project.workflow_schema import MAX_STEPS, schema
 from codomyrmex.logistics.orchestration.project.workflow_words import STEP_WORDS
 
+_NAME = re.compile(NAME_PATTERN[1:-1])
 MAX_FAULTS = 100
 """So many faults are listed; of the rest only the number is told."""
 
@@ -173,12 +176,57 @@ def _schema_faults(tree: Any) -> tuple[list[Placed], int]:
         message = "a workflow file holds a mapping with `name` and `steps`"
         found = fault((), tree, message, value=tree, code="wrong_type", advice=_on_no_mapping(tree))
         return [((), found)], 0
+    if _is_plain(tree):
+        return [], 0
     try:
         if _validator(None).is_valid(tree):
             return [], 0
         return _explained_faults(tree)
     except ValueError:  # only from a workflow made in Python: the validator reads nothing but JSON
         return _foreign_faults(tree), 0
+
+
+_PLAIN_TREE = frozenset(("codomyrmex", "name", "steps"))
+_PLAIN_STEP = frozenset(("name", "module", "action", "parameters", "dependencies"))
+_FEW_STEPS = 50
+
+
+def _is_plain(tree: dict[str, Any]) -> bool:
+    """Whether the schema can have nothing against it: a short workflow of mere calls. False says nothing.
+
+    To load the validator and to build it takes 12 ms, the longest that a small script waits for at its start.
+    """
+    steps = tree.get("steps")
+    return (
+        tree.keys() <= _PLAIN_TREE
+        and _is_version(tree.get("codomyrmex", 1))
+        and _is_name(tree.get("name"))
+        and type(steps) is list
+        and 0 < len(steps) <= _FEW_STEPS
+        and all(map(_is_plain_step, steps))
+    )
+
+
+def _is_plain_step(step: Any) -> bool:
+    if type(step) is not dict or not step.keys() <= _PLAIN_STEP:
+        return False
+    needs = step.get("dependencies", [])
+    return (
+        _is_name(step.get("name"))
+        and type(step.get("module")) is str
+        and type(step.get("action")) is str
+        and type(step.get("parameters", {})) is dict
+        and (type(needs) is list)
+        and all(map(_is_name, needs))
+    )
+
+
+def _is_version(value: Any) -> bool:
+    return type(value) is int and value == 1
+
+
+def _is_name(value: Any) -> bool:
+    return type(value) is str and _NAME.fullmatch(value) is not None
 
 
 def _explained_faults(tree: dict[str, Any]) -> tuple[list[Placed], int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import math
 import os
 import select
 import signal
@@ -145,6 +146,10 @@ class Runner:
     def _answer(self, header: dict[str, Any], body: bytes = b"") -> None:
         self._send(_json(header), body)
 
+    def _tell(self, note: dict[str, Any]) -> None:
+        """Hands on what a task says; a NaN in it must not end the attempt."""
+        self._answer({name: _writable(value) for name, value in note.items()})
+
     def _send(self, header: bytes, body: bytes) -> None:
         with self._sending:
             frames.send_frame(self._connection, header, body)
@@ -216,7 +221,7 @@ class Runner:
             attempt=header["attempt"],
             idempotency_key=header["idempotency_key"],
             working_dir=header["cwd"],
-            note=self._answer if redactor is None else lambda note: self._answer(redactor.note(note)),
+            note=self._tell if redactor is None else lambda note: self._tell(redactor.note(note)),
             secrets=secrets,
             checkpoint_dir=header.get("checkpoint_dir"),
             artifact_dir=header.get("artifact_dir"),
@@ -328,6 +333,19 @@ class Runner:
 def _json(fields: dict[str, Any]) -> bytes:
     """`default` lets the numbers of other libraries through."""
     return json.dumps(fields, default=float).encode()
+
+
+def _writable(value: Any) -> Any:
+    """A text or number as JSON can have it; None for NaN, for what is infinite, and for everything else."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # without halves of characters
+    if value is None or isinstance(value, int):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _is_written(descriptor: int) -> bool:
