@@ -104,6 +104,11 @@ def test_items_of_a_child_run_fold_into_one_line_too() -> None:
     assert [row.label for row in rows_of(tasks, unfold=False)] == ["deploy/push ×3"]
 
 
+def test_what_takes_no_time_stands_before_what_begins_after_it() -> None:
+    tasks = [task("deploy", 5, 9), task("deploy/push", 5, 7), task("asked", 5, 5), task("build", 0, 5)]
+    assert [row.name for row in rows_of(tasks, unfold=False)] == ["build", "asked", "deploy", "deploy/push"]
+
+
 def test_a_folded_line_shows_the_gaps_between_its_items(screen: Terminal) -> None:
     tasks = [task("a[0]", 0, 10), task("a[1]", 20, 30), task("a[2]", 50, 60, ready_s=40)]
     lines = bars(gantt_lines(screen, plan_of(tasks)))

@@ -224,6 +224,7 @@ def test_what_the_state_limits_holds_for_the_plan(cli: Callable[..., Any], flow:
         (("--what-if", "gpu=1.5"), "above it devices are whole"),
         (("--max-parallel", "0"), "x>=1"),
         (("--budget", "3s"), "--budget goes with --optimise"),
+        (("--simulations", "9", "--optimise"), "--simulations goes without --optimise"),
         (("--durations", "absent.yaml"), "absent.yaml: No such file"),
     ],
 )

@@ -65,7 +65,7 @@ def written(terminal: Terminal) -> str:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, ""), (0, ""), (3.2, "a few seconds left"), (41, "about 40 s left"), (57, "about 1 min left"),
+        (None, ""), (0, ""), (0.7, ""), (3.2, "a few seconds left"), (41, "about 40 s left"), (57, "about 1 min left"),
         (190, "about 3 min left"), (4900, "about 1 h 20 min left"), (3580, "about 1 h left"),
         (50_000, "about 13 h left"), (400_000, "about 5 d left"),
     ],

@@ -15,7 +15,7 @@ from typing import Any
 from codomyrmex.logistics.orchestration.project.child_definition import ChildDefinition
 from codomyrmex.logistics.orchestration.project.expectations import Expectations
 from codomyrmex.logistics.orchestration.project.named_resources import NamedResource
-from codomyrmex.logistics.orchestration.project.plan_optimiser import optimise
+from codomyrmex.logistics.orchestration.project.plan_optimiser import as_followed, optimise
 from codomyrmex.logistics.orchestration.project.plan_problem import PlanProblem
 from codomyrmex.logistics.orchestration.project.plan_store import order_of
 from codomyrmex.logistics.orchestration.project.rate_quota import Rate
@@ -30,7 +30,7 @@ from codomyrmex.logistics.orchestration.project.workflow_planner import plan_run
 
 def step(name: str, *parents: str, **more: Any) -> dict[str, Any]:
     """A step that asks for one CPU unless `resources` says otherwise."""
-    kinds = ("workflow", "sleep")
+    kinds = ("workflow", "sleep", "approval", "wait_for")
     head = {} if any(kind in more for kind in kinds) else {"call": "actions:act"}
     return {"name": name, **head, "needs": list(parents), **more}
 
@@ -61,30 +61,43 @@ class Site:
         return {"sys-compute": round(1000 * self.cpu), **{f"gpu-{at}": UNIT for at in range(self.gpus)}}
 
     def run(self, steps: Sequence[Mapping[str, Any]], **more: Any) -> RunState:
-        """A run that has not begun; `children` by name are documents or lists of steps, other words the document's."""
+        """A run that has not begun; `children` by name are documents or lists of steps, other words the document's.
+
+        A child document may have `children` of its own. Parameters have their defaults.
+        """
         children = {name: _child(name, each) for name, each in more.pop("children", {}).items()}
         return RunState(
             number=0,
             id="planned",
-            workflow=_compiled("planned", steps, **more),
-            parameters={},
+            workflow=compile_workflow(_document("planned", steps, **more)),
+            parameters={name: each["default"] for name, each in more.get("parameters", {}).items()},
             options=RunOptions(root="/", roots=()),
             children=children,
         )
 
-    def plan(self, run: RunState) -> WorkflowPlan:
-        """What the admission makes of it."""
+    def plan(
+        self, run: RunState, *, learned: Expectations | None = None, simulations: int = 0, **more: Any
+    ) -> WorkflowPlan:
+        """What the admission makes of it; `learned` beside the durations, `follow` and `seed` as for `plan_run`."""
         return plan_run(
             run,
-            expectations=Expectations.with_given(self.durations),
+            expectations=Expectations.with_given(self.durations, learned=learned),
             machine=self.machine,
             named=self.named,
             workers=self.workers,
+            simulations=simulations,
+            **more,
         )
 
     def optimise(self, run: RunState, *, budget_s: float = 5) -> WorkflowPlan:
         """The plan of a solver."""
         return optimise(self.plan(run), run, named=self.named, budget_s=budget_s)
+
+    def optimise_and_follow(self, run: RunState, *, budget_s: float = 5) -> WorkflowPlan:
+        """The plan of a solver with the times of a run that keeps to it: what `workflows plan --optimise` says."""
+        plan = self.plan(run)
+        found = optimise(plan, run, named=self.named, budget_s=budget_s)
+        return as_followed(plan, found, lambda order: self.plan(run, follow=order_of(order)))
 
     def follow(self, run: RunState, plan: WorkflowPlan) -> tuple[float, dict[str, float]]:
         """When a run that follows a plan ends, and when each task starts."""
@@ -114,14 +127,16 @@ class Site:
         return simulation.now_us / 1e6, begun
 
 
-def _compiled(name: str, steps: Sequence[Mapping[str, Any]], **more: Any) -> Any:
+def _document(name: str, steps: Sequence[Mapping[str, Any]], **more: Any) -> Mapping[str, Any]:
     text = json.dumps({"codomyrmex": 1, "name": name, "steps": [*steps], **more})
-    return compile_workflow(load_text(text, format="json").document)
+    return load_text(text, format="json").document
 
 
 def _child(name: str, told: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> ChildDefinition:
-    document = told if isinstance(told, Mapping) else {"steps": told}
-    return ChildDefinition(workflow=_compiled(name, **document), document={})
+    document = dict(told) if isinstance(told, Mapping) else {"steps": told}
+    children = {name: _child(name, each) for name, each in document.pop("children", {}).items()}
+    loaded = _document(name, **document)
+    return ChildDefinition(workflow=compile_workflow(loaded), document=loaded, children=children)
 
 
 def brute_force(problem: PlanProblem) -> int:

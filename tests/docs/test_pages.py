@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from key_tables import MARKED, PAGE, tables, written
 from page_commands import blocks, follow, printed_by
 
 from codomyrmex import OrchestrationEngine, Workflow
+from codomyrmex.cli.door import run
 from codomyrmex.logistics.orchestration.project.workflow_file import load_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +60,14 @@ def test_the_example_of_the_readme_does_what_it_shows(
     section = project / "section.md"
     section.write_text(text.partition("## What a workflow can say")[2].partition("\n## ")[0])
     assert follow(section, project, capsys) == 1
+
+
+def test_the_plans_of_the_readme_are_made(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init"]) == 0
+    (block,) = [each for each in blocks(ROOT / "README.md") if "workflows plan" in each.text]
+    lines = [shlex.split(line.removeprefix("$ "), comments=True) for line in block.text.splitlines()]
+    assert [(words, run(words[1:])) for words in lines] == [(words, 0) for words in lines]
+    assert "in the order of its plan" in capsys.readouterr().err
 
 
 def test_the_squares_of_the_readme_run(project: Path) -> None:

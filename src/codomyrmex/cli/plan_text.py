@@ -18,7 +18,7 @@ _MOST_ASSUMPTIONS = 6
 _ABOUT_EQUAL = 0.02
 """Two ends so near each other, as a share of the later one, are told as one."""
 _WHAT = {MEMORY: " of memory", DISK: " of disk", NETWORK: " of network"}
-_BOUNDS = {"workers": "attempts at once", "max_parallel": "max_parallel"}
+_BOUNDS = {**LABELS, GPU: "GPU", "workers": "attempts at once"}
 
 
 def plan_lines(terminal: Terminal, plan: WorkflowPlan, *, verbose: int = 0) -> list[str]:
@@ -124,7 +124,7 @@ def _bound_lines(terminal: Terminal, bounds: Sequence[Bound]) -> list[str]:
 
 
 def _bound_name(name: str) -> str:
-    return LABELS.get(name, _BOUNDS.get(name, name))
+    return _BOUNDS.get(name, name)
 
 
 def _wrapped(terminal: Terminal, title: str, text: str) -> list[str]:

@@ -78,6 +78,8 @@ class Admission(ReadyQueues):
         if self.workers <= 0:
             return None
         kept_for = self._kept_for
+        if kept_for is None and self._overdue is None and len(self._parties) == 1:
+            return self._first_of(next(iter(self._open)), None)  # almost always
         if kept_for is not None:
             lane = self._head(kept_for.shape)
             if lane is None:
@@ -115,6 +117,8 @@ class Admission(ReadyQueues):
         return sorted(waiting, key=lambda party: (*party.turn(self._now_us), party.number))
 
     def _first_of(self, party: Party, kept_for: Overdue | None) -> Lane | None:
+        if not self._open[party]:
+            return None
         cpu_milli, held, may_ask = self.share.cpu_milli, self._held, self.may_ask
         best: Lane | None = None
         first: Entry | None = None
@@ -198,13 +202,15 @@ class Admission(ReadyQueues):
         may_go = False
         for shape in self._open[party]:
             lane = self._oldest(shape)
-            if lane is None or self._in_vain(shape, lane):
+            if lane is None:
                 continue
-            fits = self._could_go(shape, lane)
-            may_go = may_go or fits
             head = lane.heap[0]
             due_us = head[3] + reserve_us
             self._look_us = max(now_us, min(due_us, self._look_us))
+            if self._in_vain(shape, lane):
+                continue
+            fits = self._could_go(shape, lane)
+            may_go = may_go or fits
             if due_us > now_us:
                 continue
             if not fits:

@@ -28,6 +28,7 @@ from codomyrmex.logistics.orchestration.project.news import (
     SignalSent,
     StopAsked,
 )
+from codomyrmex.logistics.orchestration.project.order_policy import span_of
 from codomyrmex.logistics.orchestration.project.ready_tasks import QUICK_S
 from codomyrmex.logistics.orchestration.project.run_plan import BY_WISH, RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import RunState
@@ -62,6 +63,7 @@ def plan_adoption(batch: Batch, news: Adoption, durations_s: Sequence[float] | N
     if durations_s is not None:
         worked_s = [each for step, each in enumerate(durations_s) if step not in run.workflow.waiting]
         run.task_s = sum(worked_s) / len(worked_s) if worked_s else 0.0
+        run.span_us = span_of(run.task_s, run.workflow.main_count)
     if run.options.follow is not None and run.turn is None:
         run.turn = Turn(run.options.follow)
     plan = batch.plan_for(run)

@@ -25,7 +25,7 @@ from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun
 from codomyrmex.logistics.orchestration.project.run_reader import RunReader
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
 from codomyrmex.logistics.orchestration.project.session_holdings import check_session
-from codomyrmex.logistics.orchestration.project.states import STATUSES, RunIntent
+from codomyrmex.logistics.orchestration.project.states import STATUSES, RunIntent, WorkflowStatus
 from codomyrmex.logistics.orchestration.project.teller import Handler
 from codomyrmex.logistics.orchestration.project.workflow_execution import WorkflowExecution
 from codomyrmex.logistics.orchestration.project.workflow_manager import (
@@ -285,7 +285,12 @@ class OrchestrationEngine:
         if live is None:
             return self.reader.run(run_id)
         found, view = self._host.progress.estimate(live.state), _live_view(live)
-        return view if found is None else replace(view, **found.to_dict())
+        if found is None:
+            return view
+        view = replace(view, **found.to_dict())
+        if live.state.status is WorkflowStatus.PAUSED:  # nobody knows for how long
+            return replace(view, left_s=None, left_p90_s=None)
+        return view
 
     def running(self, run_id: str, limit: int = 20) -> list[TaskView]:
         """The tasks of a run whose attempts are under way here, at most `limit`."""

@@ -12,7 +12,7 @@ of the resource-constrained project scheduling problem", EJOR 207(1), 2010.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -99,14 +99,20 @@ def optimise(
     )
 
 
-def as_followed(plan: WorkflowPlan, found: WorkflowPlan, followed: WorkflowPlan) -> WorkflowPlan:
-    """An order that was `found`, as it goes in a run that keeps to it; `plan` itself where that is no shorter.
+def as_followed(
+    plan: WorkflowPlan, found: WorkflowPlan, follow: Callable[[WorkflowPlan], WorkflowPlan]
+) -> WorkflowPlan:
+    """An order that was `found`, as it goes in a run that keeps to it; that of `plan` where it is no shorter.
 
-    `followed` is what the admission makes of a run with this order. It knows what the problem leaves out: runs that
-    steps start have an order of their own, quotas count in their own units, and some tasks take no time.
+    `follow` says what the admission makes of a run with the order of a plan. It knows what the problem leaves out:
+    runs that steps start have an order of their own, quotas round their times, and some tasks take no time.
     """
-    best = followed if followed.complete and followed.duration_s < plan.duration_s else plan
-    own_order = [CHILDREN] if any("/" in task.task for task in best.tasks) else []
+    has_children = any("/" in task.task for task in plan.tasks)
+    best = follow(plan) if has_children else plan  # without them it goes as it is
+    followed = follow(found)
+    if followed.complete and followed.duration_s < best.duration_s:
+        best = followed
+    own_order = [CHILDREN] if has_children else []
     as_good = found.optimal and best.duration_s <= found.duration_s * (1 + 1 / ROUNDING)
     return replace(
         best,

@@ -123,7 +123,7 @@ class PlanRequest:
         from codomyrmex.logistics.orchestration.project.plan_store import order_of
 
         found = optimise(plan, self.run, named=self.named, budget_s=budget_s)
-        return as_followed(plan, found, self._planned(follow=order_of(found)))
+        return as_followed(plan, found, lambda order: self._planned(follow=order_of(order)))
 
     def keep(self, tx: Transaction, plan: WorkflowPlan, *, now_us: int) -> None:
         """Stores a plan, for runs of this definition with these parameters to follow."""

@@ -224,7 +224,9 @@ class ReadyQueues:
             self._journal.append((self._begin_at, (self._origin_us,)))
             self._origin_us = now_us
         policy = party.policy
-        since_us = policy.counted_from_us(now_us, began_us=began_us, span_us=span_us)
+        since_us = now_us
+        if span_us:
+            since_us = policy.counted_from_us(now_us, began_us=began_us, span_us=span_us)
         return policy.place(rank, since_us - self._origin_us, urgency)
 
     def _come_back(self, party: Party) -> None:

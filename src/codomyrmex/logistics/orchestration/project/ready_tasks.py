@@ -15,7 +15,6 @@ from codomyrmex.logistics.orchestration.project.admission import Admission, Cap,
 from codomyrmex.logistics.orchestration.project.batch import Batch
 from codomyrmex.logistics.orchestration.project.fair_share import Party
 from codomyrmex.logistics.orchestration.project.news import Chunk
-from codomyrmex.logistics.orchestration.project.order_policy import span_of
 from codomyrmex.logistics.orchestration.project.resource_request import MEMORY, Request
 from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 from codomyrmex.logistics.orchestration.project.run_state import PENDING, RunState
@@ -57,26 +56,41 @@ def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
     run = plan.run
     step = plan.step_of(first)
     spec = run.workflow.spec(step)
-    apart = spec.max_parallel is not None and first < run.step_count  # each step has a cap of its own
-    if end - first > 1 and (apart or run.turn is not None):
+    apart = spec.max_parallel is not None
+    # Each step has a cap of its own.
+    if end - first > 1 and ((apart and first < run.step_count) or run.turn is not None):
         for position in range(first, end):
             _offer(admission, plan, position, position + 1)
         return
-    process = spec.isolation is Isolation.PROCESS
-    request = spec.request
     raises = plan.raise_count(first)
+    plain = not (raises or apart or run.turn is not None or run.options.session is not None)
+    number = run.workflow.spec_of[step]
+    lane = run.lanes.get(number) if plain else None
+    if lane is None:
+        lane = _lane(admission, run, step, raises=raises)
+        if plain:
+            run.lanes[number] = lane
+    rank = spec.priority.rank if run.turn is None else run.turn.rank_of(plan.name_of(first))
+    admission.offer(lane, rank, first, end, run.tails[step], began_us=run.began_us, span_us=run.span_us)
+
+
+def _lane(admission: Admission, run: RunState, step: int, *, raises: int) -> Lane:
+    """The lane of a step whose attempts ran out of memory so often."""
+    spec = run.workflow.spec(step)
+    request = spec.request
     if raises:
         request = _raised(request, spec.retry.memory**raises, admission.share.capacities)
     party = _party(admission, run) or admission.party()
-    span_us = span_of(run.task_s or run.slowest_s, run.workflow.main_count)
     ageing_class = 0
     if run.turn is not None:
-        ageing_class = admission.class_of(party, spec.priority.rank, began_us=run.began_us, span_us=span_us)
-    lane = admission.lane(
+        ageing_class = admission.class_of(
+            party, spec.priority.rank, began_us=run.began_us, span_us=run.span_us
+        )
+    return admission.lane(
         run,
         request=request,
         quick=_may_be_quick(admission, run, spec, request),
-        process=process,
+        process=spec.isolation is Isolation.PROCESS,
         caps=_caps(run, step, spec),
         step=step if spec.max_parallel is not None else -1,
         pool=run.options.session,
@@ -85,8 +99,6 @@ def _offer(admission: Admission, plan: RunPlan, first: int, end: int) -> None:
         root=None if run.parent is None else run.parent.root,
         ageing_class=ageing_class,
     )
-    rank = spec.priority.rank if run.turn is None else run.turn.rank_of(plan.name_of(first))
-    admission.offer(lane, rank, first, end, run.tails[step], began_us=run.began_us, span_us=span_us)
 
 
 def _may_be_quick(admission: Admission, run: RunState, spec: StepSpec, request: Request) -> bool:

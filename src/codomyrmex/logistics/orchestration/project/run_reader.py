@@ -30,7 +30,7 @@ from codomyrmex.logistics.orchestration.project.intent_store import Intent
 from codomyrmex.logistics.orchestration.project.item_outputs import ItemOutputs
 from codomyrmex.logistics.orchestration.project.result_files import ResultFiles
 from codomyrmex.logistics.orchestration.project.run_views import RunView, TaskCounts, TaskView
-from codomyrmex.logistics.orchestration.project.states import RunPhase, StepKind
+from codomyrmex.logistics.orchestration.project.states import RunPhase, StepKind, WorkflowStatus
 from codomyrmex.logistics.orchestration.project.task_views import TaskTable
 from codomyrmex.logistics.orchestration.project.values import decode
 from codomyrmex.logistics.orchestration.project.workflow_compiler import compile_workflow
@@ -158,7 +158,7 @@ class RunReader:
             return run, list(tasks)
         from codomyrmex.logistics.orchestration.project.stored_estimates import StoredEstimate
 
-        at_work = run.owner != "nobody"
+        at_work = run.owner != "nobody" and run.status != WorkflowStatus.PAUSED.value
         workflow = self._workflow(self._row(run.execution_id)[3])
         stored = StoredEstimate(
             self._database,

@@ -151,6 +151,7 @@ class RunState:
         "id",
         "intent",
         "journal_length",
+        "lanes",
         "load_output",
         "losses",
         "memory_raises",
@@ -169,6 +170,7 @@ class RunState:
         "signals",
         "skipped_parents",
         "slowest_s",
+        "span_us",
         "state",
         "status",
         "step_count",
@@ -287,6 +289,10 @@ class RunState:
         """When it was taken up here."""
         self.task_s = 0.0
         """What one of its tasks is expected to take, as learned in earlier runs; 0 where nothing was."""
+        self.span_us = 0
+        """How long its tasks let each other pass (`order_policy`)."""
+        self.lanes: dict[int, Any] = {}
+        """Per spec the lane of its tasks in the queues, where all of them stand in one."""
         self.slowest_s = 0.0
         """The longest that one of its tasks has taken here."""
         self.turn: Turn | None = None
