@@ -58,6 +58,13 @@ def test_a_long_message_is_cut_and_what_is_no_text_is_left_out() -> None:
     assert [each.message for each in said if each is not None] == ["x" * LONGEST_MESSAGE, ""]
 
 
+def test_a_message_is_one_line_that_every_store_and_terminal_takes() -> None:
+    said = read_note({"done": 1, "message": "a\x1b[31mb\r\nc\0d \ud800 é 字"}, at_us=0)
+    assert said is not None
+    assert said.message == "a [31mb  c d   é 字"
+    said.message.encode()
+
+
 # -- the board ---------------------------------------------------------------------------------------
 
 
@@ -294,6 +301,29 @@ def test_nothing_is_said_of_how_long_where_nothing_is_known(engine: Orchestratio
     engine.wait(run_id, 30)
 
 
+def test_a_run_of_which_only_the_whole_is_known_counts_from_its_beginning() -> None:
+    clock = ManualClock()
+    with OrchestrationEngine(state=":memory:", clock=clock) as engine:
+        with engine._host.database.transaction() as tx:
+            tx.execute(LEARNED, ("run:asks", 100.0, 100.0))
+        document = {
+            "codomyrmex": 1,
+            "name": "asks",
+            "steps": [
+                {"name": "go", "approval": "Go on?"},
+                {"name": "a", "run": "true", "dependencies": ["go"]},
+            ],
+        }
+        run_id = engine.start_workflow(document).execution_id
+        wait_until(lambda: engine.reader.run(run_id).status == "running")
+        clock.advance(60.0)
+        found = engine.progress(run_id)
+        assert found.percent == pytest.approx(60.0, abs=0.1)
+        assert found.left_s == pytest.approx(40.0, abs=0.1)
+        engine.cancel(run_id, kill=True)
+        engine.wait(run_id, 30)
+
+
 def test_a_word_of_an_earlier_attempt_says_nothing_of_this_one(
     engine: OrchestrationEngine, work: Work
 ) -> None:
@@ -378,3 +408,20 @@ def test_items_in_processes_and_the_runs_above_them_know_how_far_they_are(tmp_pa
         gate.touch()
         engine.cancel(parent)
         engine.wait(parent, 30)
+
+
+def test_what_has_no_place_in_json_ends_no_attempt(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from pathlib import Path\n"
+        "from codomyrmex import current_task\n"
+        "def odd():\n"
+        "    task = current_task()\n"
+        "    nan, inf = float('nan'), float('inf')\n"
+        "    for odd in ((nan, 1, ''), (inf, inf, ''), (1, 1, 'half \\ud800'), (1, 1, Path()), ([], [], '')):\n"
+        "        task.progress(*odd)\n"
+        "    task.metric('loss', float('nan'))\n"
+    )
+    step = {"name": "odd", "module": "odd", "action": "odd", "isolation": "process"}
+    with OrchestrationEngine(state=tmp_path / "state", root=tmp_path) as engine:
+        execution = engine.execute_workflow({"codomyrmex": 1, "name": "odd", "steps": [step]})
+        assert execution.status.value == "completed", engine.reader.task(execution.execution_id, "odd").error

@@ -113,6 +113,37 @@ def test_a_step_that_only_ran_out_of_memory_has_no_known_duration(
     assert not expectations_of(database, ["flow"], ["acts.act"]).of_steps(run.workflow)[0].known
 
 
+@pytest.mark.parametrize("lacking", [100, 2000])
+def test_attempts_that_ran_out_of_memory_leave_durations_to_be_learned(
+    database: Database, recorder: ProfileRecorder, lacking: int
+) -> None:
+    run = run_of(compiled({"name": "a"}))
+    for number in range(lacking):
+        recorder.note(run, 0, outcome(9.0, kind=OutcomeKind.OUT_OF_MEMORY, memory_bytes=2**20 + number))
+    for number in range(lacking):
+        recorder.note(run, 0, outcome(float(number), memory_bytes=2**30))
+    recorder.flush(database)
+    known = of(database, "step:flow/a")
+    durations = [each for each in known.duration_s if each is not None]
+    assert len(durations) >= KEPT_OF_ONE_RUN // 2
+    assert max(durations) > lacking * 0.9, "from all of the run"
+    assert known.memory_bytes[: len(known.memory_bytes) - len(durations)] == [
+        2**20 + number for number in range(lacking - profile_recorder.LACKING_KEPT, lacking)
+    ]
+    assert known.count == 2 * lacking
+
+
+def test_a_flush_just_before_the_first_attempt_is_kept_harms_nobody(
+    database: Database, recorder: ProfileRecorder
+) -> None:
+    run = run_of(compiled({"name": "a"}, {"name": "b", "action": "other"}))
+    recorder.note(run, 1, outcome(1.0))
+    counted = recorder._runs[run.number].noted[0] = profile_recorder._Noted("a", "acts.act")
+    assert counted.come()  # as `note` does in another thread, between counting and keeping
+    assert recorder.flush(database)
+    assert of(database, "step:flow/b").duration_s == [1.0]
+
+
 def test_a_result_out_of_the_cache_teaches_nothing(recorder: ProfileRecorder) -> None:
     recorder.note(run_of(compiled({"name": "a"})), 0, outcome(0.001, cached=True))
     assert not recorder.has_news
@@ -241,6 +272,21 @@ def test_a_run_that_only_waits_teaches_how_long_that_is(
     assert recorder.ended(run)
     recorder.flush(database)
     assert expectations_of(database, ["flow"], []).runs == {"flow": (42.0, 42.0, True)}
+
+
+def test_a_run_that_somebody_paused_does_not_tell_how_long_it_takes(
+    database: Database, recorder: ProfileRecorder
+) -> None:
+    run = run_of(compiled({"name": "a"}))
+    recorder.note(run, 0, outcome(2.0))
+    complete(run)
+    store_run(database, run, 7.5)
+    with database.transaction() as tx:
+        tx.execute("INSERT INTO event VALUES (?, 1, 0, 1, ?)", (run.number, '[["run_paused",null]]'))
+    recorder.ended(run)
+    recorder.flush(database)
+    assert expectations_of(database, ["flow"], []).runs == {}
+    assert of(database, "step:flow/a").duration_s == [2.0]
 
 
 @pytest.mark.parametrize("how", ["cached", "earlier", "failed"])

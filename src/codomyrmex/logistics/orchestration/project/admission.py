@@ -117,8 +117,6 @@ class Admission(ReadyQueues):
         return sorted(waiting, key=lambda party: (*party.turn(self._now_us), party.number))
 
     def _first_of(self, party: Party, kept_for: Overdue | None) -> Lane | None:
-        if not self._open[party]:
-            return None
         cpu_milli, held, may_ask = self.share.cpu_milli, self._held, self.may_ask
         best: Lane | None = None
         first: Entry | None = None
