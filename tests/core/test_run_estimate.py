@@ -266,6 +266,11 @@ def test_before_anything_has_begun_it_is_all_to_come() -> None:
     assert estimate(workflow, "c") == RunEstimate(100.0, 0.0, 0.0)
 
 
+def test_a_run_that_waits_for_an_answer_at_its_end_has_not_done_everything() -> None:
+    workflow = compiled(step("a"), {"name": "b", "approval": {"message": "Fine?"}, "dependencies": ["a"]})
+    assert estimate(workflow, "cb") == RunEstimate(99.9, 0.0, 0.0)
+
+
 @given(st.data())
 def test_one_worker_does_exactly_the_work_that_is_left(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 12))

@@ -67,7 +67,8 @@ class EngineProgress:
         teller = self._orchestrator.teller
         if not self._asked and self._orchestrator.live_runs() and teller.hears(RUN_PROGRESS):
             self._asked = True
-            teller.ask(self._news)
+            if not teller.ask(self._news):
+                self._asked = False
 
     def close(self) -> None:
         """Leaves nothing in the store; after the last attempt has ended."""

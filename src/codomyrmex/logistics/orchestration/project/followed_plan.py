@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.compiled_workflow import CompiledWorkflow
     from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 
-_BLOCKED = CODES[TaskStatus.BLOCKED]
-_UNBEGUN = frozenset((CODES[TaskStatus.PENDING], CODES[TaskStatus.BLOCKED]))
+_BLOCKED, _PENDING = CODES[TaskStatus.BLOCKED], CODES[TaskStatus.PENDING]
+_UNBEGUN = frozenset((_PENDING, _BLOCKED))
 
 
 def order_faults(order: Sequence[object], workflow: CompiledWorkflow) -> list[Fault]:
@@ -34,6 +34,7 @@ def order_faults(order: Sequence[object], workflow: CompiledWorkflow) -> list[Fa
         return [Fault(message="an order is a list of tasks", path="follow", got=repr(order))]
     found: list[Fault] = []
     first: dict[int, int] = {}
+    last: dict[int, int] = {}
     for rank, name in enumerate(order):
         head, bracket, tail = str(name).partition("[")
         if isinstance(name, str) and "/" in name:
@@ -48,9 +49,10 @@ def order_faults(order: Sequence[object], workflow: CompiledWorkflow) -> list[Fa
             )
             continue
         first.setdefault(step, rank)
+        last[step] = rank
     for step, rank in first.items():
         for parent in workflow.graph.parents(step):
-            if first.get(parent, -1) > rank:
+            if last.get(parent, -1) > rank:
                 message = (
                     f"{workflow.names[step]!r} stands before {workflow.names[parent]!r}, which it depends on"
                 )
@@ -113,6 +115,9 @@ def _holds_up(plan: RunPlan, step: int) -> bool:
     seen, ahead = {step}, [step]
     # A later phase begins when this one has ended: what sleeps now is ahead of it.
     sleeps = workflow.phase_of(step) != plan.phase.rank and bool(plan.run.timers or plan.timers)
+    at_work = bool(
+        plan.running
+    )  # right after an engine died nothing runs, yet what it had begun is ready again
     while ahead:
         for parent in workflow.graph.parents(ahead.pop()):
             if parent in seen or plan.state_of(parent) >= FIRST_TERMINAL_CODE:
@@ -120,7 +125,18 @@ def _holds_up(plan: RunPlan, step: int) -> bool:
             wait = workflow.waiting.get(parent)
             if wait is not None and wait.kind is not StepKind.SLEEP:
                 return True
-            sleeps = sleeps or wait is not None
+            sleeps = sleeps or (wait is not None and plan.attempt_of(parent) > 0)
+            at_work = at_work or _goes_on(plan, parent)
             seen.add(parent)
             ahead.append(parent)
-    return not plan.running and not sleeps
+    return not at_work and not sleeps
+
+
+def _goes_on(plan: RunPlan, step: int) -> bool:
+    """Whether a step is ready, or an item of it was begun before and is ready again."""
+    found = plan.items_of(step)
+    if found is None:
+        return plan.state_of(step) == _PENDING
+    first, items = found
+    positions = range(first, first + len(items))
+    return any(plan.state_of(at) == _PENDING and plan.attempt_of(at) > 0 for at in positions)

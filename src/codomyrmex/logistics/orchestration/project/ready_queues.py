@@ -28,6 +28,8 @@ from codomyrmex.logistics.orchestration.project.states import OrchestrationMode
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 
+PARTIES_KEPT = 1000
+"""Of so many sessions it is remembered how they are served while they have no work."""
 HELD, TURN, ASIDE = -2, -3, (-1, -4)
 """Why lanes are parked besides a cap: their run is held, it is not their turn, the caller has set them aside."""
 
@@ -101,6 +103,7 @@ class ReadyQueues:
         """
         found = self._parties.get(id)
         if found is None:
+            self._retire()
             self._party_number += 1
             found = Party(id, self._party_number, self.policy)
             found.come_back(self._reached_s, self._now_us)
@@ -307,6 +310,7 @@ class ReadyQueues:
             lane = self._lanes.pop(key)
             self._filled.pop(key, None)
             lane.heap.clear()
+            lane.run = None  # what is left of it in a heap keeps no run in memory
             for whose, _cap in lane.caps:
                 if whose[0] == run_number:
                     self._parked.pop(whose, None)
@@ -322,11 +326,14 @@ class ReadyQueues:
         self._shapes.pop((party.number, shape.request, shape.pool), None)
         self._open[party].pop(shape, None)
         party.shape_count -= 1
-        if party.id and not party.shape_count and self._parties.get(party.id) is party:
-            del (
-                self._parties[party.id],
-                self._open[party],
-            )  # when it comes back it stands where the others are
+
+    def _retire(self) -> None:
+        """Forgets sessions that have no work, once they are not ahead of the others any more."""
+        idle = [each for each in self._parties.values() if each.id and not each.shape_count]
+        late = [each for each in idle if each.virtual_s(self._now_us) <= self._reached_s]
+        told = [each for each in late if each.told_by]
+        for party in [each for each in late if not each.told_by] + told[: max(0, len(told) - PARTIES_KEPT)]:
+            del self._parties[party.id], self._open[party]
 
     def mark(self, now_us: int = 0) -> None:
         """From here on `rollback` undoes; what is decided is decided at `now_us`."""

@@ -37,6 +37,8 @@ from codomyrmex.logistics.orchestration.project.waiting_spec import CHILDREN_AT_
 
 TRUSTED_FRACTION = 0.05
 """From here on the speed of an attempt says more than what others took."""
+NEARLY_ALL = 99.9
+"""What is said to be done where a step is open that takes no time: it may wait for somebody's answer yet."""
 _STEEPEST = 20.0
 _OPEN = bytes(code in (BLOCKED, PENDING, RUNNING) for code in range(256))
 _DONE = bytes(code in (COMPLETED, FAILED) for code in range(256))
@@ -236,7 +238,12 @@ class Outlook:
         if total.unknown > total.known:
             return self._as_a_whole(standing)
         whole_s = spent_s + total.left_s
-        return RunEstimate(min(100.0, 100.0 * done_s / whole_s), left_s, p90_s) if whole_s > 0.0 else None
+        if whole_s <= 0.0:
+            return None
+        percent = 100.0 * done_s / whole_s
+        if percent >= 100.0:
+            percent = NEARLY_ALL if 1 in standing.states.translate(_OPEN) else 100.0
+        return RunEstimate(percent, left_s, p90_s)
 
     # -- before anything has begun ---------------------------------------------------------------
 

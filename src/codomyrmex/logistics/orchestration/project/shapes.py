@@ -9,7 +9,7 @@ out of date, so nothing is ever searched for; no entry is ever there twice.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from codomyrmex.logistics.orchestration.project.fair_share import Party
@@ -52,6 +52,8 @@ class Shape:
     """(head, number, lane); valid while it is the head of its lane."""
     ages: list[tuple[int, Entry, int, Lane]] = field(default_factory=list)
     """The same by when they became ready."""
+    most: int = 64
+    """With more ages than these, both heaps are tidied."""
 
     @property
     def asks(self) -> Amounts:
@@ -67,6 +69,8 @@ class Shape:
         if id(head) not in lane.aged:
             lane.aged.add(id(head))
             heappush(self.ages, (head[3], head, lane.number, lane))
+            if len(self.ages) > self.most:
+                self._tidy()
 
     def pop(self) -> None:
         """Takes the top away."""
@@ -82,6 +86,14 @@ class Shape:
                 return lane
             self.pop()
         return None
+
+    def _tidy(self) -> None:
+        """Drops what is out of date in both heaps; O(1) for each push, taken together."""
+        self.ages = [each for each in self.ages if _stands(each[3], each[1], each[3].aged)]
+        self.heads = [each for each in self.heads if _stands(each[2], each[0], each[2].shown)]
+        heapify(self.ages)
+        heapify(self.heads)
+        self.most = 64 + 2 * (len(self.ages) + len(self.heads))
 
     def pop_oldest(self) -> None:
         """Takes the oldest away."""
@@ -136,3 +148,11 @@ class Lane:
     @property
     def pool(self) -> str | None:
         return self.shape.pool
+
+
+def _stands(lane: Lane, head: Entry, known: set[int]) -> bool:
+    """Whether an entry is still the head of its lane; else it is forgotten among the known."""
+    if lane.heap and lane.heap[0] is head:
+        return True
+    known.discard(id(head))
+    return False

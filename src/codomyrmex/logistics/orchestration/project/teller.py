@@ -69,12 +69,18 @@ class Teller:
         if self.hears(event):
             self.ask(lambda: ((run, event, data),))
 
-    def ask(self, say: Callable[[], Iterable[Said]]) -> None:
-        """Calls `say` in the thread that tells, after all that is queued, and tells what it returns."""
+    def ask(self, say: Callable[[], Iterable[Said]]) -> bool:
+        """Calls `say` in the thread that tells, after all that is queued, and tells what it returns.
+
+        False where handlers are so far behind that what is committed would have to give way to it: then it is not
+        told.
+        """
         with self._wake:
-            self.dropped += len(self._queue) == QUEUE_LIMIT
+            if len(self._queue) >= QUEUE_LIMIT // 2:
+                return False
             self._queue.append(say)
             self._wake.notify()
+        return True
 
     @property
     def silent(self) -> bool:
