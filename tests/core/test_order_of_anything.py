@@ -59,7 +59,7 @@ def left_in(admission: Admission) -> dict[str, object]:
         "filled": admission._filled,
         "shapes": admission._shapes,
         "parked": {why: lanes for why, lanes in admission._parked.items() if lanes},
-        "sessions": set(admission._parties) - {""},
+        "sessions": {id for id, party in admission._parties.items() if party.shape_count} - {""},
         "held": {party.account.held for party in admission._parties.values()} - {0.0},
     }
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from codomyrmex.logistics.orchestration.project.admission import Admission
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
+from codomyrmex.logistics.orchestration.project.resource_request import Request
 from codomyrmex.logistics.orchestration.project.states import OrchestrationMode
 from order_courses import MIXES, mixed
 from order_laboratory import EIGHT_CPUS, SECOND, Job, Laboratory, part_of
 
 HOURS = 20_000
+ONE_CPU = Request()
 ALWAYS: dict[str, Any] = {"lasts_us": 4 * SECOND, "items": HOURS}
+
+
+@dataclass
+class Run:
+    number: int
 
 
 def parts(lab: Laboratory, began_s: float, until_s: float, *sessions: str) -> list[float]:
@@ -103,3 +112,17 @@ def test_a_session_whose_tasks_wait_for_each_other_loses_nothing_by_that(cpus: i
     lab = Laboratory(machine=machine).run([*chains, Job(session="b", **ALWAYS)], until_s=600)
     a, b = (part_of(lab, session, 40, 600, machine) for session in "ab")
     assert a / b == pytest.approx(3.0, rel=0.05)
+
+
+def test_sessions_that_have_no_work_are_forgotten_in_time() -> None:
+    admission = Admission(cpu_milli=1000, max_workers=4)
+    for number in range(5000):
+        admission.mark(number)
+        party = admission.party(f"s{number}")
+        lane = admission.lane(Run(number), request=ONE_CPU, quick=False, party=party)
+        admission.offer(lane, 1, 0, 1)
+        assert admission.next_lane() is lane
+        admission.take(lane, 1)
+        admission.release(lane, admission.claim(lane))
+        admission.forget(number)
+    assert len(admission._parties) < 10
