@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from codomyrmex.logistics.orchestration.project.order_policy import OrderPolicy
+from codomyrmex.logistics.orchestration.project.states import OrchestrationMode
 
 LEARNING = 0.25
 """How much the newest duration counts in what a party's attempts are taken to last."""
@@ -30,6 +31,14 @@ class Account(NamedTuple):
 NOTHING_YET = Account()
 
 
+class Told(NamedTuple):
+    """How a session is to be served, and the number of the newest run that said so; None is not said."""
+
+    mode: OrchestrationMode | None
+    weight: float | None
+    by: int
+
+
 @dataclass(slots=True, eq=False)
 class Party:
     """See the module."""
@@ -41,8 +50,6 @@ class Party:
     account: Account = NOTHING_YET
     shape_count: int = 0
     """How many shapes its work has."""
-    told_by: int = 0
-    """The number of the newest run that said how it is to be served."""
 
     def virtual_s(self, now_us: int) -> float:
         """What it has had until now, by its weight."""

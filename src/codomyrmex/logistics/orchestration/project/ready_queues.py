@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Any
 
-from codomyrmex.logistics.orchestration.project.fair_share import Account, Party
+from codomyrmex.logistics.orchestration.project.fair_share import Account, Party, Told
 from codomyrmex.logistics.orchestration.project.followed_plan import Turn
 from codomyrmex.logistics.orchestration.project.machine_share import MachineShare
 from codomyrmex.logistics.orchestration.project.named_resources import NamedResources
@@ -28,8 +28,10 @@ from codomyrmex.logistics.orchestration.project.states import OrchestrationMode
 if TYPE_CHECKING:
     from codomyrmex.logistics.orchestration.project.run_plan import RunPlan
 
-PARTIES_KEPT = 1000
-"""Of so many sessions it is remembered how they are served while they have no work."""
+RETIRE_EVERY = 64
+"""Once for so many turns it is looked which sessions can be forgotten."""
+SESSIONS_KEPT = 10_000
+"""Of so many sessions it is remembered how they are to be served."""
 HELD, TURN, ASIDE = -2, -3, (-1, -4)
 """Why lanes are parked besides a cap: their run is held, it is not their turn, the caller has set them aside."""
 
@@ -77,7 +79,9 @@ class ReadyQueues:
         self._filled: dict[LaneKey, Lane] = {}
         self._shapes: dict[tuple[int, Request, str | None], Shape] = {}
         self._parties: dict[str, Party] = {}
+        self._told: dict[str, Told] = {}
         self._party_number = 0
+        self._reaches = 0
         self._reached_s = 0.0
         """The largest virtual time at which a party went next."""
         self._open: dict[Party, dict[Shape, None]] = {}
@@ -101,6 +105,8 @@ class ReadyQueues:
 
         The mode is settled while it has work: places of two modes cannot be compared.
         """
+        if mode is not None or weight is not None:
+            self._tell(id, Told(mode, weight, told_by))
         found = self._parties.get(id)
         if found is None:
             self._retire()
@@ -108,12 +114,22 @@ class ReadyQueues:
             found = Party(id, self._party_number, self.policy)
             found.come_back(self._reached_s, self._now_us)
             self._parties[id], self._open[found] = found, {}
-        if told_by >= found.told_by and (mode is not None or weight is not None):
-            found.told_by = told_by
-            found.weight = weight or found.weight
-            if mode is not None and not found.shape_count:
-                found.policy = replace(self.policy, mode=mode)
+        told = self._told.get(id)
+        if told is not None:
+            found.weight = told.weight or 1.0
+            if told.mode is not None and not found.shape_count:
+                found.policy = replace(self.policy, mode=told.mode)
         return found
+
+    def _tell(self, id: str, told: Told) -> None:
+        """Remembers how a session is to be served, as the newest run of it says; what that leaves open stays."""
+        before = self._told.pop(id, None)
+        if before is not None:
+            newer, older = (told, before) if told.by >= before.by else (before, told)
+            told = Told(newer.mode or older.mode, newer.weight or older.weight, newer.by)
+        self._told[id] = told
+        if len(self._told) > SESSIONS_KEPT:
+            del self._told[next(iter(self._told))]
 
     def has_pool(self, session: str) -> bool:
         """Whether a session holds anything that its runs are served out of."""
@@ -241,6 +257,9 @@ class ReadyQueues:
         party.come_back(self._reached_s, now_us)
 
     def _reach(self, virtual_s: float) -> None:
+        self._reaches += 1
+        if not self._reaches % RETIRE_EVERY:
+            self._retire()
         if virtual_s > self._reached_s:
             self._journal.append((self._go_back_to, (self._reached_s,)))
             self._reached_s = virtual_s
@@ -330,10 +349,9 @@ class ReadyQueues:
     def _retire(self) -> None:
         """Forgets sessions that have no work, once they are not ahead of the others any more."""
         idle = [each for each in self._parties.values() if each.id and not each.shape_count]
-        late = [each for each in idle if each.virtual_s(self._now_us) <= self._reached_s]
-        told = [each for each in late if each.told_by]
-        for party in [each for each in late if not each.told_by] + told[: max(0, len(told) - PARTIES_KEPT)]:
-            del self._parties[party.id], self._open[party]
+        for party in idle:
+            if not party.account.held and party.virtual_s(self._now_us) <= self._reached_s:
+                del self._parties[party.id], self._open[party]
 
     def mark(self, now_us: int = 0) -> None:
         """From here on `rollback` undoes; what is decided is decided at `now_us`."""

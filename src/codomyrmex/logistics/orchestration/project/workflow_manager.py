@@ -196,7 +196,7 @@ class WorkflowManager:
         program needs, and the ones named. A run of a session is served out of what the session holds.
 
         `session_mode` says in what order the tasks of its session begin, `session_weight` how much of the machine
-        the session gets beside others that have work (1.0); both hold for all runs of the session from now on.
+        the session gets beside others that have work (1.0); both hold for all runs of the session in this engine from now on.
         With `follow` the tasks begin in that order (`WorkflowPlan.order`).
 
         Raises `ValidationError`, `WorkflowNotFound`, `ResourceRefused`. A mapping in the place of the session
@@ -264,6 +264,7 @@ class WorkflowManager:
         """
         from codomyrmex.logistics.orchestration.project.plan_request import PlanSite, PlanWish, request_plan
 
+        self.host.orchestrator.learn()  # what the last run has taught may not be stored yet
         site = PlanSite(
             root=self.root,
             caller_dir=caller_dir or Path.cwd(),
