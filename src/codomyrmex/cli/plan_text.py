@@ -46,6 +46,8 @@ def _head(terminal: Terminal, plan: WorkflowPlan) -> list[str]:
     if spread is not None:
         low, high = duration_text(spread.p10_s), duration_text(spread.p90_s)
         head += f", {low} to {high} in 8 of 10 cases" if low != high else ""
+    if not plan.complete:
+        head += f", {terminal.paint('and it would not complete', 'red')}"
     width = terminal.width or WIDTH
     if plan.method == OPTIMISED:
         return [head, *folded(_gain(plan), width)]

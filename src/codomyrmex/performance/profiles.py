@@ -14,7 +14,7 @@ Every engine imports this on its way, so classes are written out: to have them m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -31,6 +31,9 @@ WRITTEN_AT_ONCE = 250
 """More rows are written by further transactions, so that none holds the write lock for long."""
 
 FIND = "SELECT count, samples FROM profile WHERE subject = ? AND size_class = ?"
+FIND_ALL = """
+SELECT subject, size_class, count, samples FROM profile WHERE subject IN (SELECT value FROM json_each(?))
+"""
 PUT = """
 INSERT INTO profile (subject, size_class, count, samples, median_s, p90_s, updated_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -239,18 +242,25 @@ def add(database: Database, additions: Iterable[Addition], *, now_us: int) -> in
     waiting = iter(additions)
     new = 0
     while some := list(islice(waiting, WRITTEN_AT_ONCE)):
-        profiles: dict[tuple[str, int], Profile] = {}
+        profiles = _known(database, {each.subject for each in some})
+        changed: dict[tuple[str, int], Profile] = {}
         for each in some:
             key = (each.subject, each.size_class)
-            profile = profiles.get(key) or find(database, *key)
+            profile = profiles.get(key)
             if profile is None:
-                profile = Profile(*key)
+                profile = profiles[key] = Profile(*key)
                 new += 1
             profile.add(each)
-            profiles[key] = profile
+            changed[key] = profile
         with database.transaction() as tx:
-            tx.execute_many(PUT, [profile.to_row(now_us) for profile in profiles.values()])
+            tx.execute_many(PUT, [profile.to_row(now_us) for profile in changed.values()])
     return new
+
+
+def _known(database: Database, subjects: Collection[str]) -> dict[tuple[str, int], Profile]:
+    """All that is known of some subjects, in one statement."""
+    rows = database.query(FIND_ALL, (msgspec.json.encode(list(subjects)).decode(),))
+    return {(row[0], row[1]): Profile.from_row(*row) for row in rows}
 
 
 def count_rows(database: Database) -> int:

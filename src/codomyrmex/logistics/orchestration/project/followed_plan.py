@@ -114,7 +114,7 @@ def _holds_up(plan: RunPlan, step: int) -> bool:
     workflow = plan.run.workflow
     seen, ahead = {step}, [step]
     # A later phase begins when this one has ended: what sleeps now is ahead of it.
-    sleeps = workflow.phase_of(step) != plan.phase.rank and bool(plan.run.timers or plan.timers)
+    sleeps = workflow.phase_of(step) != plan.phase.rank and _something_sleeps(plan)
     at_work = bool(
         plan.running
     )  # right after an engine died nothing runs, yet what it had begun is ready again
@@ -140,3 +140,9 @@ def _goes_on(plan: RunPlan, step: int) -> bool:
     first, items = found
     positions = range(first, first + len(items))
     return any(plan.state_of(at) == _PENDING and plan.attempt_of(at) > 0 for at in positions)
+
+
+def _something_sleeps(plan: RunPlan) -> bool:
+    """Whether anything of the run goes on by itself when its time comes."""
+    coming = [*plan.run.timers, *(position for _ready_us, position in plan.timers)]
+    return any(position >= 0 and plan.state_of(position) < FIRST_TERMINAL_CODE for position in coming)

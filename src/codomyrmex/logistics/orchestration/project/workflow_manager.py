@@ -196,8 +196,8 @@ class WorkflowManager:
         program needs, and the ones named. A run of a session is served out of what the session holds.
 
         `session_mode` says in what order the tasks of its session begin, `session_weight` how much of the machine
-        the session gets beside others that have work (1.0); both hold for all runs of the session in this engine from now on.
-        With `follow` the tasks begin in that order (`WorkflowPlan.order`).
+        the session gets beside others that have work (1.0); both hold in this engine for all of its runs from now
+        on. With `follow` the tasks begin in that order (`WorkflowPlan.order`).
 
         Raises `ValidationError`, `WorkflowNotFound`, `ResourceRefused`. A mapping in the place of the session
         is taken for the parameters.
