@@ -87,7 +87,7 @@ def test_every_built_module_of_the_pure_layer_is_held_pure() -> None:
     built = {name for name, _ in modules()}
     (layer,) = [layer for layer in rooms() if f"{PROJECT}.workflow_dag" in layer]
     assert {room for room in layer if room in built} == {
-        name for name in pure_modules() if not name.startswith("codomyrmex.logistics.task.")
+        name for name in pure_modules() if name.startswith(f"{PROJECT}.")
     }
 
 

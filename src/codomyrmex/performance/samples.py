@@ -15,6 +15,10 @@ WHATEVER_SIZE = -1
 """The size class that stands for parameters of every size."""
 KEPT_OF_ONE_RUN = 32
 """So many values at most of one subject in one run."""
+LARGE = 200
+"""Of a workflow of more steps no profile is kept of those that are over at once: it would cost more than they do."""
+AT_ONCE_S = 0.001
+"""What takes less than this is over at once."""
 _ROUNDING = 1e-9
 """0.9 x 10 is to be 9, however a machine multiplies."""
 

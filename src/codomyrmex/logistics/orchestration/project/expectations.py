@@ -17,7 +17,7 @@ from codomyrmex.logistics.orchestration.project.states import StepKind
 from codomyrmex.logistics.orchestration.project.telling_actions import telling_action
 from codomyrmex.logistics.orchestration.project.values import encode_tree
 from codomyrmex.logistics.orchestration.project.waiting_spec import WaitingSpec
-from codomyrmex.performance.samples import median, size_class
+from codomyrmex.performance.samples import AT_ONCE_S, median, size_class
 
 EMPTY_BYTES = len(b"{}")
 """The size of no parameters."""
@@ -35,6 +35,7 @@ class Expectation(NamedTuple):
 
 
 NOTHING_LEARNED = Expectation(0.0, 0.0, known=False)
+AT_ONCE = Expectation(AT_ONCE_S / 2, AT_ONCE_S)
 
 
 @dataclass(slots=True, kw_only=True)

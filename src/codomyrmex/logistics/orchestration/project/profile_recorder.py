@@ -25,7 +25,14 @@ from codomyrmex.logistics.orchestration.project.telling_actions import telling_a
 from codomyrmex.logistics.storage.database import Database
 from codomyrmex.performance import profiles
 from codomyrmex.performance.profiles import Addition, Sample
-from codomyrmex.performance.samples import KEPT_OF_ONE_RUN, WHATEVER_SIZE, Decimated, size_class
+from codomyrmex.performance.samples import (
+    AT_ONCE_S,
+    KEPT_OF_ONE_RUN,
+    LARGE,
+    WHATEVER_SIZE,
+    Decimated,
+    size_class,
+)
 
 STEPS_AT_MOST = 2000
 """Of a larger workflow nothing is kept by step, only by action."""
@@ -88,14 +95,16 @@ class _Noted(Decimated[_Taken]):
 class _RunNotes:
     """What is noted of one run; number 0: of all tasks submitted alone, together."""
 
-    __slots__ = ("by_step", "items", "key_of", "noted", "number", "whole", "workflow")
+    __slots__ = ("by_step", "items", "key_of", "large", "noted", "number", "whole", "workflow")
 
     def __init__(self, run: RunState | None) -> None:
         self.number = 0 if run is None else run.number
         self.workflow = "" if run is None else run.workflow.name
         self.by_step = run is not None and len(run.workflow) <= STEPS_AT_MOST
+        self.large = self.by_step and run is not None and len(run.workflow) > LARGE
+        """True where steps that are over at once are noted by their spec."""
         self.key_of: Sequence[int] = ()
-        """Per step, where it stands in `noted`."""
+        """Per step, where it stands in `noted`; below 0 stand those that are noted by their spec instead."""
         if run is not None:
             self.key_of = range(len(run.workflow)) if self.by_step else run.workflow.spec_of
         self.noted: dict[int | str, _Noted] = {}
@@ -138,9 +147,12 @@ class ProfileRecorder:
             if not notes.number:
                 self._count(notes, telling_action(run.workflow.spec(step)), run, step, outcome)
                 return
-        noted = notes.noted.get(notes.key_of[step])
+        key = notes.key_of[step]
+        if notes.large and outcome.duration_s < AT_ONCE_S:
+            key = -1 - run.workflow.spec_of[step]
+        noted = notes.noted.get(key)
         if noted is None or outcome.kind is not _COMPLETED:
-            self._count(notes, notes.key_of[step], run, step, outcome)
+            self._count(notes, key, run, step, outcome)
             return
         noted.count = count = noted.count + 1  # as `Decimated.come`, without the cost of a call
         if count >= noted.due:
@@ -156,7 +168,8 @@ class ProfileRecorder:
         """`note` where it may be the first of its kind, or did not complete."""
         noted = notes.noted.get(key)
         if noted is None:
-            name = run.workflow.names[step] if notes.by_step else ""
+            named = notes.by_step and (isinstance(key, str) or key >= 0)
+            name = run.workflow.names[step] if named else ""
             noted = _Noted(name, telling_action(run.workflow.spec(step)))
             with self._lock:
                 notes.noted[key] = noted

@@ -18,17 +18,17 @@ def tails_of(graph: Graph, durations_s: Sequence[float] | None = None) -> array[
     `durations_s` has one value for each step; without it every step takes one second.
     """
     size = len(graph)
-    tails = array("d", durations_s) if durations_s is not None else array("d", (1.0,)) * size
     if size == 1 or not graph.edge_count:
-        return tails
-    offsets, targets = graph.child_offsets, graph.child_targets
+        return array("d", durations_s) if durations_s is not None else array("d", (1.0,)) * size
+    tails = [1.0] * size if durations_s is None else list(durations_s)
+    behind = [0.0] * size  # lists: the columns of a graph are small, and slow to read one by one
+    offsets, targets = graph.parent_offsets.tolist(), graph.parent_targets.tolist()
     for step in reversed(graph.order()):
-        first, end = offsets[step], offsets[step + 1]
-        if end - first == 1:
-            tails[step] += tails[targets[first]]
-        elif end > first:
-            tails[step] += max([tails[child] for child in targets[first:end]])
-    return tails
+        tails[step] = tail = tails[step] + behind[step]
+        for parent in targets[offsets[step] : offsets[step + 1]]:
+            if tail > behind[parent]:
+                behind[parent] = tail
+    return array("d", tails)
 
 
 def longest_path(graph: Graph, durations_s: Sequence[float], steps: Collection[int]) -> list[int]:
