@@ -26,8 +26,7 @@ def tails_of(graph: Graph, durations_s: Sequence[float] | None = None) -> array[
     for step in reversed(graph.order()):
         tails[step] = tail = tails[step] + behind[step]
         for parent in targets[offsets[step] : offsets[step + 1]]:
-            if tail > behind[parent]:
-                behind[parent] = tail
+            behind[parent] = max(behind[parent], tail)
     return array("d", tails)
 
 
