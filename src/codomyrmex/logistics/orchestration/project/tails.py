@@ -26,7 +26,8 @@ def tails_of(graph: Graph, durations_s: Sequence[float] | None = None) -> array[
     for step in reversed(graph.order()):
         tails[step] = tail = tails[step] + behind[step]
         for parent in targets[offsets[step] : offsets[step + 1]]:
-            behind[parent] = max(behind[parent], tail)
+            if tail > behind[parent]:  # noqa: PLR1730 - a call would take longer than all the rest
+                behind[parent] = tail
     return array("d", tails)
 
 
