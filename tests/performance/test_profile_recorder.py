@@ -25,7 +25,7 @@ from codomyrmex.logistics.storage.database import Database, Parameters, Row
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.performance import profiles
 from codomyrmex.performance.profiles import Profile
-from codomyrmex.performance.samples import KEPT_OF_ONE_RUN, size_class
+from codomyrmex.performance.samples import AT_ONCE_S, KEPT_OF_ONE_RUN, LARGE, size_class
 from codomyrmex.testing import FaultyDatabase
 
 ACTION = "action:acts.act"
@@ -445,3 +445,28 @@ def test_attempts_are_counted_once_while_another_thread_stores_them(
     recorder.flush(database)
     assert [of(database, f"step:flow/{name}").count for name in "abc"] == counts
     assert of(database, ACTION).count == 20_000
+
+
+def test_of_a_large_workflow_what_is_over_at_once_has_no_row_and_is_known_all_the_same(
+    recorder: ProfileRecorder, database: Database
+) -> None:
+    run = run_of(compiled(*({"name": f"s{number}"} for number in range(LARGE + 1))))
+    store_run(database, run, took_s=4.0)
+    for step in range(LARGE + 1):
+        recorder.note(run, step, outcome(0.0001 if step else 4.0))
+    complete(run)
+    assert recorder.ended(run)
+    assert recorder.flush(database)
+    assert subjects(database) == {"step:flow/s0", "run:flow", ACTION}
+    assert of(database, ACTION).count == LARGE + 1
+    found = expectations_of(database, ["flow"], actions_of(run.workflow)).of_steps(run.workflow)
+    assert found[0].median_s == 4.0
+    assert all(each.known and each.median_s < AT_ONCE_S for each in found[1:])
+
+
+def test_of_a_small_workflow_every_step_has_its_row(recorder: ProfileRecorder, database: Database) -> None:
+    run = run_of(compiled({"name": "a"}, {"name": "b"}))
+    for step in range(2):
+        recorder.note(run, step, outcome(0.0001))
+    assert recorder.flush(database)
+    assert {"step:flow/a", "step:flow/b"} <= subjects(database)

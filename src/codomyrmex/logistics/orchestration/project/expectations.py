@@ -17,7 +17,7 @@ from codomyrmex.logistics.orchestration.project.states import StepKind
 from codomyrmex.logistics.orchestration.project.telling_actions import telling_action
 from codomyrmex.logistics.orchestration.project.values import encode_tree
 from codomyrmex.logistics.orchestration.project.waiting_spec import WaitingSpec
-from codomyrmex.performance.samples import AT_ONCE_S, median, size_class
+from codomyrmex.performance.samples import AT_ONCE_S, LARGE, median, size_class
 
 EMPTY_BYTES = len(b"{}")
 """The size of no parameters."""
@@ -78,13 +78,15 @@ class Expectations:
         if not (self.steps or self.actions or self.given or self.runs or waiting):
             return [self._guess([])] * len(workflow)
         by_spec = [telling_action(spec) for spec in workflow.specs]
+        # A large workflow that has run before has rows of its own for all but those steps that were over at once.
+        at_once = AT_ONCE if len(workflow) > LARGE and workflow.name in self.runs else None
         found: list[Expectation | None] = []
         for step, name in enumerate(workflow.names):
             said = self._said(workflow, step, name)
             if said is None and step in waiting:
                 said = self._of_wait(waiting[step])
             elif said is None:
-                said = self._of_action(workflow, step, by_spec[workflow.spec_of[step]])
+                said = at_once or self._of_action(workflow, step, by_spec[workflow.spec_of[step]])
             found.append(said)
         guess = self._guess([each for step, each in enumerate(found) if each and step not in waiting])
         return [guess if each is None else each for each in found]
