@@ -197,5 +197,5 @@ def _fill_chunk(admission: Admission, batch: Batch, lane: Lane, limit: int) -> C
 
 def quick_s(run: RunState) -> float | None:
     """What an attempt of the slowest step of a run takes, where all are known to be quick; else None."""
-    longest = max(run.typical_s)
-    return longest if longest < QUICK_S and min(run.typical_s) >= 0 else None
+    longest = max(run.typical_s)  # 0 where nothing but handlers, or steps without a slot, is known so far
+    return longest if 0 < longest < QUICK_S and min(run.typical_s) >= 0 else None
