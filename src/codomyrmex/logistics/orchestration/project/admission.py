@@ -103,6 +103,8 @@ class Admission(ReadyQueues):
             return found
         if not overdue.waits or not overdue.goes_before(found, self._now_us):
             return found
+        if self._barred_by(overdue.lane) is not None:  # since it was found others of its run have begun
+            return found
         if self._fits(overdue.shape, overdue.lane):
             return overdue.lane
         if self.may_ask and self._shortfall(overdue.shape, overdue.lane):
@@ -117,7 +119,8 @@ class Admission(ReadyQueues):
         return sorted(waiting, key=lambda party: (*party.turn(self._now_us), party.number))
 
     def _first_of(self, party: Party, kept_for: Overdue | None) -> Lane | None:
-        cpu_milli, held, may_ask = self.share.cpu_milli, self._held, self.may_ask
+        cpu_milli, may_ask = self.share.cpu_milli, self.may_ask
+        barring = self._held or self._aside
         best: Lane | None = None
         first: Entry | None = None
         empty: list[Shape] = []
@@ -130,7 +133,7 @@ class Admission(ReadyQueues):
                 if first is not None and head >= first:
                     continue
                 heap = lane.heap
-                known = heap and heap[0] is head and not (lane.caps or held or lane.turn is not None)
+                known = heap and heap[0] is head and not (lane.caps or barring or lane.turn is not None)
             else:
                 known = False
             if not known:

@@ -120,8 +120,7 @@ class BatchPlanning:
 
     def _admit(self, batch: Batch) -> None:
         """Starts what fits, as long as more of the machine is to be had."""
-        claims = self._claims
-        admission = self.admission
+        claims, admission = self._claims, self.admission
         claims.prepare(admission, batch)
         admission.refused = not claims.may_provide
         admission.may_ask = not admission.refused and not admission.share.is_whole
@@ -133,7 +132,7 @@ class BatchPlanning:
         admission.may_ask = False
         if admission.stopped_short:  # what cannot be had now is passed by
             admit(admission, batch, claims.claimed)
-        claims.plan_waits(self.admission, batch)
+        claims.plan_waits(admission, batch)
 
     def _plan_other(self, batch: Batch, news: Submission | Adoption | Asked | ChildEnded | Due) -> None:
         if isinstance(news, Submission):

@@ -372,18 +372,9 @@ class Drain:
             if not chunk.open:
                 self.chunks.discard(chunk)
         self.chunks.update(batch.chunks)
-        recorder = self._recorder
-        for news in batch.news:
+        self._learn(batch.news)
+        for _ in batch.news:
             self._inbox.popleft()
-            if (
-                type(news) is Arrival
-                and recorder is not None
-                and self.runs.get(news.chunk.run.number) is news.chunk.run
-            ):
-                run, position = news.chunk.run, news.position
-                recorder.note(
-                    run, position if position < run.step_count else run.step_of(position), news.outcome
-                )
         if batch.claiming:
             self._claims.committed(self.admission, batch)
         if self.admission.retry_us is not None:

@@ -41,10 +41,7 @@ from codomyrmex.logistics.orchestration.project.run_loader import attach_results
 from codomyrmex.logistics.orchestration.project.run_orchestrator import LiveRun, RunOrchestrator
 from codomyrmex.logistics.orchestration.project.run_recovery import RunRecovery
 from codomyrmex.logistics.orchestration.project.run_state import RunState
-from codomyrmex.logistics.orchestration.project.states import (
-    Isolation,
-    RunIntent,
-)
+from codomyrmex.logistics.orchestration.project.states import Isolation, RunIntent
 from codomyrmex.logistics.orchestration.project.wish_sending import ask_owner
 from codomyrmex.logistics.storage.database import Database, Durability
 from codomyrmex.logistics.task.lease import RENEW_EVERY_S, must_stop

@@ -157,7 +157,10 @@ def _learn(run: RunState, position: int, newest_s: float) -> None:
     """How long the attempts of a step take."""
     spec = run.workflow.spec_of[run.step_of(position)]
     before = run.typical_s[spec]
-    run.slowest_s = max(run.slowest_s, newest_s)
+    if newest_s > run.slowest_s:
+        run.slowest_s = newest_s
+        if not run.task_s:  # nothing was learned before this run
+            run.span_us = span_of(newest_s, run.workflow.main_count)
     run.typical_s[spec] = newest_s if before < 0 else before + LEARNING * (newest_s - before)
 
 

@@ -5,7 +5,7 @@ because it is equal for all who wait: a task's *ageing class* is the span of `ag
 moved back or forward by its priority. Inside a class urgency decides. So nobody is overtaken by work that became
 ready more than the difference of the boosts and one span later (`most_overtaken_s`).
 
-Where the tasks of a run take long, ten minutes are no time: sorted by them the run would go by age alone, and end a
+Where the tasks of a run take long, ten minutes are no time: sorted by them the run would go by age alone, and end an
 eighth later than it needs to (PSPLIB j120 with tasks of an hour). So its tasks are taken together in spans of
 `SPAN_TASKS` times what one of them takes, and count from the end of their span.
 """

@@ -24,7 +24,6 @@ from codomyrmex.logistics.orchestration.project.run_state import RUNNING, RunSta
 from codomyrmex.logistics.orchestration.project.task_progress import Progress, read_note
 from codomyrmex.logistics.storage.database import Database
 
-FLUSH_EVERY_S = 1.0
 TASK_PROGRESS = "task_progress"
 """The event that tells handlers of it."""
 

@@ -89,6 +89,7 @@ class ReadyQueues:
         self._parked: dict[tuple[int, int], dict[Lane, None]] = {}
         self._busy: dict[tuple[int, int], int] = {}
         self._held: set[int] = set()
+        self._aside: set[Lane] = set()
         self._sequence = 0
         self._lane_number = 0
         self._journal: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -265,14 +266,14 @@ class ReadyQueues:
             self._reached_s = virtual_s
 
     def set_aside(self, lane: Lane) -> None:
-        """Leaves the lane that goes next out until `take_back`."""
-        if lane.shape.top() is lane:
-            lane.shape.pop()
-        self._park(lane, ASIDE)
+        """Leaves a lane out until `take_back`."""
+        self._aside.add(lane)
 
     def take_back(self) -> None:
         """Ends `set_aside`."""
-        self.unpark(ASIDE)
+        if self._aside:
+            self._aside.clear()
+            self.unpark(ASIDE)
 
     def follow(self, turn: Turn, plan: RunPlan) -> None:
         """A run that follows a plan has changed: whoever's turn it is now is looked at."""
@@ -393,6 +394,8 @@ class ReadyQueues:
         number = lane.key[0]
         if number in self._held:
             return number, HELD
+        if lane in self._aside:
+            return ASIDE
         turn = lane.turn
         if turn is not None and lane.heap[0][1] > turn.at:
             return number, TURN
