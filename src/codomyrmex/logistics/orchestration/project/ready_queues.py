@@ -365,6 +365,7 @@ class ReadyQueues:
             undo(*about)
         self._journal.clear()
         self._look_us = 0
+        self.take_back()
 
     def _all_open(self) -> list[Shape]:
         return [shape for shapes in self._open.values() for shape in shapes]
