@@ -194,14 +194,10 @@ def most_held(went: Iterable[Went]) -> dict[str, int]:
 
 
 def overtaken(went: Iterable[Went], policy: OrderPolicy) -> list[tuple[Went, Went]]:
-    """Who was overtaken by what became ready too late for that, and by what; tasks of equal requests.
-
-    Who is older and has waited so long that room is kept for it may go first, whatever came since.
-    """
+    """Who was overtaken by what became ready too late for that, and by what; tasks of equal requests."""
     by_priority: dict[str, list[Went]] = {}
     for each in went:
         by_priority.setdefault(each.job.priority, []).append(each)
-    kept_after_us = round(policy.reserve_after_s * SECOND)
     found = []
     for other, others in by_priority.items():
         others = sorted(others, key=lambda each: each.start_us)
@@ -212,8 +208,7 @@ def overtaken(went: Iterable[Went], policy: OrderPolicy) -> list[tuple[Went, Wen
                 for passed in others[
                     bisect_right(starts, task.ready_us) : bisect_left(starts, task.start_us)
                 ]:
-                    later_us = passed.ready_us - task.ready_us
-                    if later_us >= most_us and (later_us > 0 or passed.waited_us < kept_after_us):
+                    if passed.ready_us - task.ready_us >= most_us:
                         found.append((task, passed))
                         break
     return found
