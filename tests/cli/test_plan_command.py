@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +22,7 @@ from codomyrmex.logistics.orchestration.project.workflow_manager import Workflow
 from codomyrmex.logistics.storage.sqlite import SQLiteDatabase
 from codomyrmex.performance import profiles
 from codomyrmex.performance.samples import WHATEVER_SIZE
+from own_terminal import on_a_terminal
 
 FLOW = """
 codomyrmex: 1
@@ -387,31 +383,13 @@ def test_what_was_learned_is_what_a_plan_expects(cli: Callable[..., Any], flow: 
     assert re.search(r"nightly: .*, .* to .* in 8 of 10 cases", ended.out)
 
 
-def on_a_terminal(*words: str, columns: int) -> list[str]:
-    """What the program writes on a terminal of its own, line by line."""
-    child, terminal = pty.fork()
-    if child == 0:  # pragma: no cover - the other process
-        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        # Not what the C library takes for the environment: readline has written a width of its own there.
-        environment = {**os.environ, "TERM": "xterm"}
-        os.execve(sys.executable, [sys.executable, "-m", "codomyrmex", *words], environment)
-    written = b""
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        written += part
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, written
-    return written.decode().splitlines()
-
-
 @pytest.mark.parametrize("columns", [60, 80, 160])
 def test_on_a_terminal_it_is_coloured_and_fits(flow: Path, columns: int) -> None:
-    lines = on_a_terminal("workflows", "plan", "flow.yaml", "--durations", "took.yaml", columns=columns)
+    code, written = on_a_terminal(
+        "workflows", "plan", "flow.yaml", "--durations", "took.yaml", columns=columns
+    )
+    assert code == 0, written
+    lines = written.splitlines()
     assert "\x1b[33m█" in "".join(lines)
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
     assert max(map(len, plain)) == columns
@@ -422,7 +400,8 @@ def test_no_colour_and_no_signs_where_they_are_not_wanted(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     words = ("workflows", "plan", "flow.yaml", "--durations", "took.yaml")
-    assert "\x1b" not in "".join(on_a_terminal(*words, columns=80))
+    code, written = on_a_terminal(*words)
+    assert (code, "\x1b" in written, "█" in written) == (0, False, True)
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     ended = subprocess.run([sys.executable, "-m", "codomyrmex", *words], capture_output=True, check=True)
     assert "####" in ended.stdout.decode("ascii")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from own_terminal import on_a_terminal
 from waiting import wait_until
 
 SLOW = """
@@ -170,26 +166,6 @@ def test_a_run_that_nobody_owns_is_cancelled_here(cli, flows: Path, program: typ
     ended = cli("cancel", "slow")
     assert (ended.code, "■ cancelled" in ended.out) == (0, True)
     assert cli("ps").out == ""
-
-
-def on_a_terminal(*words: str, columns: int = 80) -> tuple[int, str]:
-    """Runs the program on a terminal of its own; its exit code and all that it wrote there."""
-    child, terminal = pty.fork()
-    if child == 0:  # pragma: no cover - the other process
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-m", "codomyrmex", *words])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    written = b""
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        written += part
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), written.decode()
 
 
 def test_on_a_terminal_a_bar_moves_and_is_gone_at_the_end(flows: Path) -> None:
